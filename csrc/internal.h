@@ -1,0 +1,22 @@
+/* internal.h: what the C files share and Python never sees. */
+#ifndef OLDMEM_INTERNAL_H
+#define OLDMEM_INTERNAL_H
+
+#include "oldmem.h"
+
+#include <stddef.h>
+
+#define OM_PAGE 4096u /* the grain of faults and of mmap retries */
+
+/* Notes [offset, offset + size) as unreadable; 0 when the list is full. Adjacent ranges join. */
+int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size);
+
+/*
+ * Copies up to size bytes of run's fd, from file offset `at`, through a mapped window. Returns
+ * the bytes copied (at least 1), or 0 when the page at `at` cannot be read; *bad is then the
+ * number of bytes, up to the end of that page, to leave out.
+ */
+uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, uint64_t at,
+                        void *buf, uint64_t size, uint64_t *bad);
+
+#endif

@@ -1,0 +1,131 @@
+/* table.c: reading a table: find the run, then one switch. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size)
+{
+    if (faults->count > 0) {
+        struct om_fault *last = &faults->at[faults->count - 1];
+        if (last->offset + last->size == offset) {
+            last->size += size;
+            return 1;
+        }
+    }
+    if (faults->count == OM_FAULTS_MAX)
+        return 0;
+    faults->at[faults->count++] = (struct om_fault){.offset = offset, .size = size};
+    return 1;
+}
+
+/* The run that holds offset; the caller knows that there is one. */
+static const struct om_run *find_run(const struct om_table *table, uint64_t offset)
+{
+    uint64_t low = 0, high = table->count;
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (table->runs[middle].start <= offset)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &table->runs[low];
+}
+
+/* As om_window_copy, with pread(2): a failing stretch is retried page by page. */
+static uint64_t pread_copy(const struct om_run *run, uint64_t at, void *buf, uint64_t size,
+                           uint64_t *bad)
+{
+    uint64_t page_rest = OM_PAGE - at % OM_PAGE;
+    ssize_t got;
+    do
+        got = pread(run->fd, buf, size, (off_t)at);
+    while (got < 0 && errno == EINTR);
+    if (got < 0 && size > page_rest) {
+        size = page_rest;
+        do
+            got = pread(run->fd, buf, size, (off_t)at);
+        while (got < 0 && errno == EINTR);
+    }
+    if (got > 0)
+        return (uint64_t)got;
+    /* An error costs its page; the end of a file that should go on costs all the rest. */
+    *bad = got < 0 ? min_u64(size, page_rest) : size;
+    return 0;
+}
+
+/* One stretch inside one run: returns the bytes of buf that are done, faulty ones included. */
+static uint64_t read_run(const struct om_table *table, const struct om_run *run, uint64_t offset,
+                         unsigned char *buf, uint64_t size, struct om_faults *faults)
+{
+    uint64_t at = run->at + (offset - run->start);
+    uint64_t done = 0, bad = size;
+
+    switch ((enum om_kind)run->kind) {
+    case OM_ZERO:
+        memset(buf, 0, size);
+        return size;
+    case OM_BYTES:
+        memcpy(buf, (const void *)(uintptr_t)at, size); /* NOLINT: Python owns the bytes */
+        return size;
+    case OM_PREAD:
+        done = pread_copy(run, at, buf, size, &bad);
+        break;
+    case OM_WINDOW:
+        done = om_window_copy(table->windows, run, at, buf, size, &bad);
+        break;
+    case OM_HOLE:
+        break;
+    }
+    if (done > 0)
+        return done;
+    if (!om_fault_add(faults, offset, bad))
+        return 0;
+    memset(buf, 0, bad);
+    return bad;
+}
+
+uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint64_t size,
+                 struct om_faults *faults)
+{
+    faults->count = 0;
+    if (table->count == 0)
+        return 0;
+    const struct om_run *end = table->runs + table->count;
+    uint64_t table_size = end[-1].start + end[-1].size;
+    if (offset >= table_size)
+        return 0;
+    size = min_u64(size, table_size - offset);
+
+    const struct om_run *run = find_run(table, offset);
+    uint64_t done = 0;
+    while (done < size) {
+        uint64_t here = offset + done;
+        if (here >= run->start + run->size) {
+            run++;
+            continue;
+        }
+        uint64_t part = min_u64(size - done, run->start + run->size - here);
+        uint64_t n = read_run(table, run, here, (unsigned char *)buf + done, part, faults);
+        if (n == 0)
+            break;
+        done += n;
+    }
+    return done;
+}
+
+int om_hide_process(void)
+{
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}

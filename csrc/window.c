@@ -1,0 +1,249 @@
+/*
+ * window.c: bounded mappings of a file that may bite.
+ *
+ * mmap of /dev/mem builds its page tables at once (2 MiB per GiB), so old memory is seen through
+ * a handful of windows, least recently used first to go. A page behind a window may be gone
+ * (truncated file) or poisoned: the copy is guarded against SIGBUS, one page is given up, the
+ * rest goes on.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct window {
+    int fd;
+    uint64_t lo, hi; /* what of fd is mapped, [lo, hi) */
+    unsigned char *map;
+    uint64_t used;  /* clock of the last use; 0: the slot is empty */
+    uint32_t users; /* copies in flight */
+};
+
+struct om_windows {
+    pthread_mutex_t lock;
+    pthread_cond_t freed;
+    uint64_t size;
+    uint64_t clock;
+    uint32_t count;
+    int words;
+    struct window slots[];
+};
+
+/* ---- the guard ---------------------------------------------------------------------------- */
+
+struct guard {
+    sigjmp_buf back;
+    const unsigned char *map;
+    uint64_t size;
+    const unsigned char *volatile bad; /* set by the handler: the address that could not be read */
+};
+
+static _Thread_local struct guard *volatile current;
+static struct sigaction previous;
+static pthread_once_t installed = PTHREAD_ONCE_INIT;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    struct guard *guard = current;
+    const unsigned char *at = info->si_addr;
+    if (guard && at >= guard->map && at < guard->map + guard->size) {
+        guard->bad = at;
+        siglongjmp(guard->back, 1);
+    }
+    if (previous.sa_flags & SA_SIGINFO) {
+        previous.sa_sigaction(number, info, context);
+    } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+        previous.sa_handler(number);
+    } else {
+        /* Not ours: let the same instruction fault again, with the default action. */
+        signal(number, SIG_DFL);
+    }
+}
+
+static void install(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_sigbus;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGBUS, &action, &previous);
+}
+
+/* Device memory on arm64 takes naturally aligned loads only; the target is ordinary memory. */
+static void copy_words(unsigned char *to, const unsigned char *from, uint64_t size)
+{
+    while (size > 0) {
+        uint64_t lead = (uintptr_t)from % 8;
+        uint64_t part = size < 8 - lead ? size : 8 - lead;
+        uint64_t word = *(const volatile uint64_t *)(const void *)(from - lead);
+        memcpy(to, (unsigned char *)&word + lead, part);
+        to += part;
+        from += part;
+        size -= part;
+    }
+}
+
+/* Not inlined: what a copy changes must not live in the frame that siglongjmp returns to. */
+__attribute__((noinline)) static void copy(unsigned char *to, const unsigned char *from,
+                                           uint64_t size, int words)
+{
+    if (words)
+        copy_words(to, from, size);
+    else
+        memcpy(to, from, size);
+}
+
+/* Copies, or returns 0 with guard->bad set. Nothing but the guard is looked at after a fault. */
+static int try_copy(struct guard *guard, unsigned char *to, const unsigned char *from,
+                    uint64_t size, int words)
+{
+    if (sigsetjmp(guard->back, 0) != 0) {
+        current = NULL;
+        return 0;
+    }
+    current = guard;
+    copy(to, from, size, words);
+    current = NULL;
+    return 1;
+}
+
+/* Returns the bytes copied before the first page that could not be read. */
+static uint64_t guarded_copy(const struct window *window, unsigned char *to,
+                             const unsigned char *from, uint64_t size, int words)
+{
+    struct guard guard = {.map = window->map, .size = window->hi - window->lo, .bad = NULL};
+
+    while (size > 0 && !try_copy(&guard, to, from, size, words)) {
+        uint64_t page = (uint64_t)(guard.bad - window->map) / OM_PAGE * OM_PAGE;
+        const unsigned char *stop = window->map + page;
+        size = stop > from ? (uint64_t)(stop - from) : 0;
+    }
+    return size;
+}
+
+/* ---- the cache ---------------------------------------------------------------------------- */
+
+struct om_windows *om_windows_new(uint64_t window_size, uint32_t count, int words)
+{
+    struct om_windows *windows = calloc(1, sizeof *windows + count * sizeof windows->slots[0]);
+    if (!windows)
+        return NULL;
+    pthread_once(&installed, install);
+    pthread_mutex_init(&windows->lock, NULL);
+    pthread_cond_init(&windows->freed, NULL);
+    windows->size = window_size;
+    windows->count = count;
+    windows->words = words;
+    return windows;
+}
+
+static void unmap(struct window *window)
+{
+    if (window->used)
+        munmap(window->map, window->hi - window->lo);
+    window->used = 0;
+}
+
+void om_windows_free(struct om_windows *windows)
+{
+    if (!windows)
+        return;
+    for (uint32_t i = 0; i < windows->count; i++)
+        unmap(&windows->slots[i]);
+    pthread_cond_destroy(&windows->freed);
+    pthread_mutex_destroy(&windows->lock);
+    free(windows);
+}
+
+/* Maps the largest window around `at` that the kernel grants, a page at the least. */
+static int map_around(struct window *window, const struct om_run *run, uint64_t at, uint64_t size)
+{
+    for (; size >= OM_PAGE; size /= 2) {
+        uint64_t lo = at / size * size;
+        uint64_t hi = lo + size;
+        if (lo < run->lo)
+            lo = run->lo;
+        if (hi > run->hi || hi < lo)
+            hi = run->hi;
+        void *map = mmap(NULL, hi - lo, PROT_READ, MAP_SHARED, run->fd, (off_t)lo);
+        if (map != MAP_FAILED) {
+            window->fd = run->fd;
+            window->lo = lo;
+            window->hi = hi;
+            window->map = map;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int holds(const struct window *window, const struct om_run *run, uint64_t at)
+{
+    return window->used && window->fd == run->fd && at >= window->lo && at < window->hi;
+}
+
+/* A window that holds `at`, with one more user; NULL when the kernel maps nothing there. */
+static struct window *acquire(struct om_windows *windows, const struct om_run *run, uint64_t at)
+{
+    struct window *found = NULL;
+    pthread_mutex_lock(&windows->lock);
+    while (!found) {
+        struct window *oldest = NULL;
+        for (uint32_t i = 0; i < windows->count; i++) {
+            struct window *window = &windows->slots[i];
+            if (holds(window, run, at)) {
+                found = window;
+                break;
+            }
+            if (window->users == 0 && (!oldest || window->used < oldest->used))
+                oldest = window;
+        }
+        if (found)
+            break;
+        if (!oldest) { /* more readers than windows: wait for one of them */
+            pthread_cond_wait(&windows->freed, &windows->lock);
+            continue;
+        }
+        unmap(oldest);
+        if (!map_around(oldest, run, at, windows->size))
+            break;
+        found = oldest;
+    }
+    if (found) {
+        found->users++;
+        found->used = ++windows->clock;
+    }
+    pthread_mutex_unlock(&windows->lock);
+    return found;
+}
+
+static void release(struct om_windows *windows, struct window *window)
+{
+    pthread_mutex_lock(&windows->lock);
+    if (--window->users == 0)
+        pthread_cond_signal(&windows->freed);
+    pthread_mutex_unlock(&windows->lock);
+}
+
+uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, uint64_t at,
+                        void *buf, uint64_t size, uint64_t *bad)
+{
+    uint64_t page_rest = OM_PAGE - at % OM_PAGE;
+    *bad = size < page_rest ? size : page_rest;
+
+    struct window *window = acquire(windows, run, at);
+    if (!window)
+        return 0;
+    uint64_t part = size < window->hi - at ? size : window->hi - at;
+    part = guarded_copy(window, buf, window->map + (at - window->lo), part, windows->words);
+    release(windows, window);
+    return part;
+}

@@ -1,0 +1,1 @@
+"""oldmemfs: a crashed Linux kernel's memory as files."""

@@ -1,0 +1,77 @@
+"""Half-open integer ranges ``[start, end)``: the arithmetic that every map here is made of.
+
+Inclusive ends exist only in ``iomem``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_start = attrgetter("start")
+
+
+class Range(NamedTuple):
+    """``[start, end)``."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many units it holds."""
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        return f"{self.start:#x}-{self.end:#x}"
+
+
+def round_down(value: int, unit: int) -> int:
+    """The multiple of ``unit`` at or below ``value``."""
+    return value - value % unit
+
+
+def round_up(value: int, unit: int) -> int:
+    """The multiple of ``unit`` at or above ``value``."""
+    return value + -value % unit
+
+
+def intersect(a: Range, b: Range) -> Range | None:
+    """What two ranges share, or None."""
+    start, end = max(a.start, b.start), min(a.end, b.end)
+    return Range(start, end) if start < end else None
+
+
+def union(ranges: Iterable[Range]) -> list[Range]:
+    """The same points as sorted, disjoint ranges that do not touch."""
+    joined: list[Range] = []
+    for start, end in sorted(r for r in ranges if r.start < r.end):
+        if joined and start <= joined[-1].end:
+            joined[-1] = Range(joined[-1].start, max(joined[-1].end, end))
+        else:
+            joined.append(Range(start, end))
+    return joined
+
+
+def subtract(whole: Range, holes: Sequence[Range]) -> Iterator[Range]:
+    """What is left of ``whole`` without ``holes`` (sorted and disjoint).
+
+    ::
+
+        whole   |---------------------|
+        holes      |---|     |--|
+        left    |--|   |-----|  |-----|
+    """
+    start = whole.start
+    for hole in holes[max(bisect_right(holes, whole.start, key=_start) - 1, 0) :]:
+        if hole.start >= whole.end:
+            break
+        if hole.start > start:
+            yield Range(start, hole.start)
+        start = max(start, hole.end)
+    if start < whole.end:
+        yield Range(start, whole.end)

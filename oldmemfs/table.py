@@ -1,0 +1,150 @@
+"""A table in C: the offsets of one space, each led to its bytes. The only reader there is.
+
+Runs are sorted and contiguous from offset 0. This module and ``pages`` alone import the extension.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+from bisect import bisect_right
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from ._oldmem import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MIB = 1 << 20
+MAX_READ = MIB  # one call's largest read, and so the size of the buffer that it is answered from
+_ROW = struct.Struct("=5QiI")  # struct om_run
+_new_buffer = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+class Kind(IntEnum):
+    """Where a run's bytes are (``enum om_kind``)."""
+
+    HOLE = lib.OM_HOLE
+    ZERO = lib.OM_ZERO
+    BYTES = lib.OM_BYTES
+    PREAD = lib.OM_PREAD
+    WINDOW = lib.OM_WINDOW
+
+
+class Row(NamedTuple):
+    """One run: ``[start, start + size)`` of the table is at ``at`` of what ``kind`` says.
+
+    For ``BYTES``, ``at`` counts in the table's ``data``; for ``WINDOW``, only ``[low, high)`` of
+    the descriptor may be mapped.
+    """
+
+    start: int
+    size: int
+    kind: Kind
+    at: int = 0
+    fd: int = -1
+    low: int = 0
+    high: int = 0
+
+
+class Fault(NamedTuple):
+    """``[offset, offset + size)`` of a table read as zeros because nothing could read it."""
+
+    offset: int
+    size: int
+
+
+class Windows:
+    """A cache of mappings that tables and threads share: ``count`` windows of ``size`` bytes."""
+
+    def __init__(self, size: int = 16 * MIB, count: int = 8, words: bool | None = None) -> None:
+        if words is None:  # other machines map memory that their kernel does not know as Device
+            words = platform.machine() not in ("x86_64", "i686", "i386")
+        made = lib.om_windows_new(size, count, words)
+        if made == ffi.NULL:
+            raise MemoryError
+        self.handle = ffi.gc(made, lib.om_windows_free)
+
+
+class Table:
+    """Rows, handed to C once."""
+
+    def __init__(self, rows: Sequence[Row], data: bytes, windows: Windows | None) -> None:
+        self._data = ffi.from_buffer(data)  # keeps the bytes where they are
+        base = int(ffi.cast("uintptr_t", self._data))
+        packed = bytearray(_ROW.size * len(rows))
+        self._starts = []
+        end = 0
+        for i, row in enumerate(rows):
+            assert row.start == end, f"row {i} starts at {row.start:#x}, not at {end:#x}"
+            end = row.start + row.size
+            at = row.at + base if row.kind is Kind.BYTES else row.at
+            _ROW.pack_into(
+                packed, i * _ROW.size, row.start, row.size, at, row.low, row.high, row.fd, row.kind
+            )
+            self._starts.append(row.start)
+        self.size = end
+        self._packed = ffi.from_buffer("struct om_run[]", packed)
+        self._windows = windows
+        self._table = ffi.new("struct om_table *")
+        self._table.runs = self._packed
+        self._table.count = len(rows)
+        self._table.windows = windows.handle if windows else ffi.NULL
+
+    def row(self, offset: int) -> Row:
+        """The row that holds ``offset``, as C sees it: a cold path, for reports."""
+        i = bisect_right(self._starts, offset) - 1
+        start, size, at, low, high, fd, kind = _ROW.unpack_from(
+            ffi.buffer(self._packed), i * _ROW.size
+        )
+        return Row(start, size, Kind(kind), at, fd, low, high)
+
+    def read(self, offset: int, size: int) -> tuple[bytes, list[Fault]]:
+        """The bytes at ``offset``, short only at the end, and what of them could not be read."""
+        size = max(min(size, self.size - offset), 0)
+        out = bytearray(size)
+        target = ffi.from_buffer(out)
+        faults: list[Fault] = []
+        list_in_c = ffi.new("struct om_faults *")
+        done = 0
+        while done < size:
+            done += lib.om_read(self._table, offset + done, target + done, size - done, list_in_c)
+            faults += _faults(list_in_c)
+        return bytes(out), faults
+
+
+class Reader:
+    """One buffer and one fault list, used again by every read: the read path allocates nothing."""
+
+    def __init__(self) -> None:
+        self._size = MAX_READ
+        self._buffer = _new_buffer("char[]", self._size)
+        self._view = memoryview(ffi.buffer(self._buffer, self._size))
+        self._faults = ffi.new("struct om_faults *")
+
+    def read(self, table: Table, offset: int, size: int) -> tuple[memoryview, list[Fault]]:
+        """As ``Table.read``; the bytes are good until the next call."""
+        if size > self._size:
+            self._size = size
+            self._buffer = _new_buffer("char[]", size)
+            self._view = memoryview(ffi.buffer(self._buffer, size))
+        done = lib.om_read(table._table, offset, self._buffer, size, self._faults)
+        if not self._faults.count:
+            return self._view[:done], []
+        faults = _faults(self._faults)
+        while done < size and offset + done < table.size:
+            done += lib.om_read(
+                table._table, offset + done, self._buffer + done, size - done, self._faults
+            )
+            faults += _faults(self._faults)
+        return self._view[:done], faults
+
+
+def _faults(list_in_c: ffi.CData) -> list[Fault]:
+    return [Fault(f.offset, f.size) for f in list_in_c.at[0 : list_in_c.count]]
+
+
+def hide_process() -> None:
+    """Keep this process out of core dumps and ptrace: it holds another kernel's secrets."""
+    lib.om_hide_process()
