@@ -1,0 +1,120 @@
+"""VMCOREINFO: the text in which a kernel tells a dump reader its symbols, sizes and offsets.
+
+Parsing never fails: what is no line of a known form is passed over, and of a key that stands
+twice the first counts. Forms (kernel/vmcore_info.c; kernel/crash_core.c before 6.9)::
+
+    OSRELEASE=6.1.0-56-cloud-amd64      PAGESIZE=4096          CRASHTIME=1795220275
+    SYMBOL(init_uts_ns)=ffffffff9cdf9b60                       KERNELOFFSET=1a200000
+    OFFSET(page.flags)=0                SIZE(page)=64          LENGTH(zone.free_area)=11
+    NUMBER(phys_base)=-6291456          NUMBER(PHYS_OFFSET)=0x40000000
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_TEXT = 1 << 20  # the kernel's is one page, 64 KiB at most; nothing past this is looked at
+_DECIMAL = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+_HEX = re.compile(r"(?:0[xX])?[0-9a-fA-F]{1,16}", re.ASCII)
+_VERSION = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Vmcoreinfo:
+    """The text and its ``key=value`` lines."""
+
+    text: bytes
+    values: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: bytes) -> Vmcoreinfo:
+        """What can be understood of ``text``; bytes after the first NUL are padding."""
+        text = text[:MAX_TEXT].split(b"\0", 1)[0]
+        values: dict[str, str] = {}
+        for line in text.split(b"\n"):
+            key, equals, value = line.decode("ascii", "replace").partition("=")
+            if equals:
+                values.setdefault(key, value)
+        return cls(text, values)
+
+    @property
+    def release(self) -> str | None:
+        """The kernel's ``uname -r``."""
+        return self.values.get("OSRELEASE")
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """The first three integers of the release; zeros where there are none."""
+        found = _VERSION.match(self.release or "")
+        major, minor, patch = found.groups() if found else (None, None, None)
+        return int(major or 0), int(minor or 0), int(patch or 0)
+
+    @property
+    def page_size(self) -> int | None:
+        """Bytes in a page."""
+        return _number(self.values.get("PAGESIZE"))
+
+    @property
+    def build_id(self) -> str | None:
+        """The build-id of vmlinux (5.9 and later)."""
+        return self.values.get("BUILD-ID")
+
+    @property
+    def crash_time(self) -> int | None:
+        """Seconds since 1970; None in the note of a kernel that has not crashed."""
+        return _number(self.values.get("CRASHTIME"))
+
+    @property
+    def kernel_offset(self) -> int | None:
+        """How far KASLR moved the virtual addresses."""
+        return self.hex("KERNELOFFSET")
+
+    def hex(self, key: str) -> int | None:
+        """The value of a plain key whose number is hexadecimal without 0x."""
+        return _hex(self.values.get(key))
+
+    def symbol(self, name: str) -> int | None:
+        """The address of ``name``; a symbol at 0 is no symbol."""
+        return _hex(self.values.get(f"SYMBOL({name})")) or None
+
+    def offset(self, name: str) -> int | None:
+        """The offset of ``struct.member``."""
+        return _natural(self.values.get(f"OFFSET({name})"))
+
+    def size_of(self, name: str) -> int | None:
+        """The size of a structure."""
+        return _natural(self.values.get(f"SIZE({name})"))
+
+    def length(self, name: str) -> int | None:
+        """How many elements an array has."""
+        return _natural(self.values.get(f"LENGTH({name})"))
+
+    def number(self, name: str) -> int | None:
+        """A number that the kernel states: decimal, negative, or hexadecimal."""
+        return _number(self.values.get(f"NUMBER({name})"))
+
+    def config(self, name: str) -> bool:
+        """Whether ``CONFIG_<name>=y`` is said."""
+        return self.values.get(f"CONFIG_{name}") == "y"
+
+
+def _hex(text: str | None) -> int | None:
+    return int(text, 16) if text and _HEX.fullmatch(text) else None
+
+
+def _number(text: str | None) -> int | None:
+    """Decimal if all of it is, else hexadecimal: some numbers have 0x and some do not."""
+    if text and _DECIMAL.fullmatch(text):
+        value = int(text)
+        return value if -(1 << 63) <= value < 1 << 64 else None
+    return _hex(text)
+
+
+def _natural(text: str | None) -> int | None:
+    value = _number(text)
+    return None if value is None or value < 0 else value
