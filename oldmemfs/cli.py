@@ -128,7 +128,7 @@ def _mount(command: Command, options: Options) -> int:
         raise UsageError("give [SOURCE] MOUNTPOINT; oldmemfs --help shows how")
     from . import daemon, mount
 
-    mountpoint = os.path.abspath(command.names[-1])
+    mountpoint = os.path.realpath(command.names[-1])
     path = _source(command.names[0]) if len(command.names) == 2 else None
     mount.check_mountpoint(mountpoint)
     catalog = _open(path, options)

@@ -56,10 +56,9 @@ def _set_read_ahead(mountpoint: str) -> None:
 
     The device number comes from mountinfo: a stat of the mount would wait for this very process.
     """
-    path = os.path.realpath(mountpoint)
     for line in (read_text("/proc/self/mountinfo") or "").splitlines():
         fields = line.split()
-        if fields[4].encode().decode("unicode_escape") == path and "fuse.oldmemfs" in fields:
+        if fields[4].encode().decode("unicode_escape") == mountpoint and "fuse.oldmemfs" in fields:
             try:
                 with open(f"/sys/class/bdi/{fields[2]}/read_ahead_kb", "w") as knob:
                     knob.write(str(_READ_AHEAD_KIB))
@@ -83,7 +82,10 @@ async def _serve(ready: Callable[[], None]) -> None:
 
 
 def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[], None]) -> None:
-    """Mount, call ``ready``, serve until unmounted or told to stop, leave nothing mounted."""
+    """Mount, call ``ready``, serve until unmounted or told to stop, leave nothing mounted.
+
+    ``mountpoint`` is absolute and without symbolic links.
+    """
     filesystem = Filesystem(
         catalog,
         strict=manner.strict,
