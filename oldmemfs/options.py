@@ -44,6 +44,7 @@ class Options:
     skip_notes: bool = False
     strict: bool = False
     cache: str | None = None  # "none", "pages"; by measurement when not given
+    reads: str | None = None  # "c", "python"; by privilege when not given
     allow: frozenset[str] = field(default_factory=frozenset)  # allow_other, allow_root
 
 
@@ -114,6 +115,7 @@ _VALUES: dict[str, Callable[[str], object]] = {
     "page_size": _page_size,
     "note_align": _note_align,
     "cache": _choice("cache", "none", "pages"),
+    "reads": _choice("reads", "c", "python"),
 }
 
 

@@ -1,6 +1,7 @@
 """A table in C: the offsets of one space, each led to its bytes. The only reader there is.
 
-Runs are sorted and contiguous from offset 0. This module and ``pages`` alone import the extension.
+Runs are sorted and contiguous from offset 0. This module, ``pages`` and ``serve`` alone import the
+extension.
 """
 
 from __future__ import annotations
@@ -87,10 +88,10 @@ class Table:
         self.size = end
         self._packed = ffi.from_buffer("struct om_run[]", packed)
         self._windows = windows
-        self._table = ffi.new("struct om_table *")
-        self._table.runs = self._packed
-        self._table.count = len(rows)
-        self._table.windows = windows.handle if windows else ffi.NULL
+        self.handle = ffi.new("struct om_table *")
+        self.handle.runs = self._packed
+        self.handle.count = len(rows)
+        self.handle.windows = windows.handle if windows else ffi.NULL
 
     def row(self, offset: int) -> Row:
         """The row that holds ``offset``, as C sees it: a cold path, for reports."""
@@ -109,7 +110,7 @@ class Table:
         list_in_c = ffi.new("struct om_faults *")
         done = 0
         while done < size:
-            done += lib.om_read(self._table, offset + done, target + done, size - done, list_in_c)
+            done += lib.om_read(self.handle, offset + done, target + done, size - done, list_in_c)
             faults += _faults(list_in_c)
         return bytes(out), faults
 
@@ -129,13 +130,13 @@ class Reader:
             self._size = size
             self._buffer = _new_buffer("char[]", size)
             self._view = memoryview(ffi.buffer(self._buffer, size))
-        done = lib.om_read(table._table, offset, self._buffer, size, self._faults)
+        done = lib.om_read(table.handle, offset, self._buffer, size, self._faults)
         if not self._faults.count:
             return self._view[:done], []
         faults = _faults(self._faults)
         while done < size and offset + done < table.size:
             done += lib.om_read(
-                table._table, offset + done, self._buffer + done, size - done, self._faults
+                table.handle, offset + done, self._buffer + done, size - done, self._faults
             )
             faults += _faults(self._faults)
         return self._view[:done], faults
