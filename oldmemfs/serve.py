@@ -19,7 +19,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
-from .files import read_text
+from .files import read_bytes
 from .table import MAX_READ, Fault
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ class Mount(NamedTuple):
         From mountinfo, because a stat of the mount would wait for this very process.
         """
         found = None
-        for line in (read_text("/proc/self/mountinfo") or "").splitlines():
+        for line in (read_bytes("/proc/self/mountinfo") or b"").splitlines():
             fields = line.split()
-            name = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
-            if name == path:
-                found = Mount(path, fields[2]) if "fuse.oldmemfs" in fields else None
+            name = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), fields[4])
+            if name == os.fsencode(path):
+                ours = b"fuse.oldmemfs" in fields
+                found = Mount(path, fields[2].decode()) if ours else None
         return found
 
 
