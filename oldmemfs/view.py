@@ -65,7 +65,7 @@ class Catalog:
                     known = error
                 self._plans[view.name] = known
         if isinstance(known, OldmemError):
-            raise known
+            raise known.with_traceback(None)  # a kept error would gather every raise's frames
         return known
 
     def plans(self) -> Iterable[tuple[View, Plan | OldmemError]]:
