@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oldmemfs.serve import Mount
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -66,8 +68,7 @@ class Daemon:
 
     def is_mounted(self) -> bool:
         """Whether the directory is a mount, asked without touching it."""
-        with open("/proc/self/mountinfo", encoding="ascii") as file:
-            return any(line.split()[4] == self.directory for line in file)
+        return Mount.at(self.directory) is not None
 
     def end(self, timeout: float = 20) -> tuple[int, str]:
         """Exit status and all of stderr, once it ends."""
