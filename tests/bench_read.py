@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", default="none,pages", help="-o cache= values to compare")
     arguments = parser.parse_args()
-    oldmemfs = [sys.executable, "-m", "oldmemfs"]
+    oldmemfs = [sys.executable, "-P", "-m", "oldmemfs"]
     source = [arguments.image] if arguments.image else []
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
