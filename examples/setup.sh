@@ -1,6 +1,6 @@
 #!/bin/sh
 # All that oldmemfs needs on Debian and its relatives: system packages, a virtual environment in
-# .venv, the program built into it. Run again after a change; more words go to pip.
+# .venv, the program built into it. Run again after a change. The words are pip's; "." if none.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -22,4 +22,5 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     exit 1
 }
 [ -x .venv/bin/python ] || python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check . "$@"
+[ $# -gt 0 ] || set -- .
+.venv/bin/pip install --quiet --disable-pip-version-check "$@"

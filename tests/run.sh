@@ -10,7 +10,7 @@ if [ "${1-}" = --vm ]; then
     sh tests/vm/setup.sh
 fi
 
-sh examples/setup.sh -C cmake.define.OLDMEM_WERROR=-Werror --group test --group lint
+sh examples/setup.sh ".[test]" -C cmake.define.OLDMEM_WERROR=-Werror
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --check --quiet .
 .venv/bin/mypy

@@ -85,8 +85,8 @@ def test_the_first_of_two_counts() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "-", "+1", "1_0", " 1", "1 ", "0x", "--1", "1e3z", "1" * 5000, "f" * 17, "99999999999999999999",
-     "\u0661"],
+    ["", "-", "+1", "1_0", " 1", "1 ", "0x", "--1", "1e3z", "1" * 5000, "f" * 17,
+     "99999999999999999999", "\u0661"],
 )  # fmt: skip
 def test_what_is_no_number(value: str) -> None:
     text = f"NUMBER(n)={value}\nSYMBOL(n)={value}g\nSIZE(n)={value}\n"
