@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from image import HEADER, LOAD, Segment, crashed, vmcore_of
-from mounting import OLDMEMFS, is_mounted, mounted, needs_mount, run, wait_until
+from mounting import ENVIRONMENT, OLDMEMFS, is_mounted, mounted, needs_mount, run, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,7 +229,10 @@ def test_mount_8(case: Case, tmp_path: Path, words: str) -> None:
         start = (
             f"import sys; sys.argv[0] = {name!r}; from oldmemfs.cli import main; sys.exit(main())"
         )
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{start}" "$@"\n')
+        preload = ENVIRONMENT.get("LD_PRELOAD", "")
+        program.write_text(
+            f'#!/bin/sh\nLD_PRELOAD={preload} exec {sys.executable} -P -c "{start}" "$@"\n'
+        )
         program.chmod(0o755)
     script = f"""set -e
 mount -t tmpfs none /mnt
