@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import FormatError
-from . import x86_64
+from . import aarch64, i386, ia64, ppc64, riscv64, s390x, x86_64
 
 if TYPE_CHECKING:
     from .space import Arch
 
-ARCHES = (x86_64.ARCH,)
+ARCHES = (
+    x86_64.ARCH,
+    aarch64.ARCH,
+    riscv64.ARCH,
+    s390x.ARCH,
+    ppc64.ARCH,
+    i386.ARCH,
+    ia64.ARCH,
+)
 
 
 def pick(machine: int) -> Arch:

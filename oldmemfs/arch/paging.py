@@ -116,6 +116,10 @@ class Paging:
     entry: struct.Struct
     group: Group | None = None
 
+    def holds(self, virt: int) -> bool:
+        """Whether ``virt``, the address of the root, leads back to it: the proof of a guess."""
+        return self.root >= 0 and self.phys(virt) == self.root
+
     def phys(self, virt: int) -> int | None:
         """Where the byte at ``virt`` is; None if it is not mapped."""
         return next(self.spans(virt, virt + 1)).phys

@@ -19,7 +19,7 @@ from ..errors import FormatError
 from .paging import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..memory import Memory
     from ..vmcoreinfo import Vmcoreinfo
@@ -54,6 +54,18 @@ class Window(NamedTuple):
     start: int
     end: int
     phys: int
+
+
+def layered(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """Sorted, disjoint windows: of two that overlap, the one that starts first keeps its end."""
+    placed: list[Window] = []
+    end = 0
+    for window in sorted(windows, key=_start):
+        start = max(window.start, end)
+        if start < window.end:
+            placed.append(Window(start, window.end, window.phys + (start - window.start)))
+            end = window.end
+    return tuple(placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +123,12 @@ class Evidence:
     def u(self, phys: int, size: int = 8) -> int:
         """The unsigned integer at ``phys``."""
         return int.from_bytes(self.memory.read(phys, size), self.order)
+
+    def claimed(self, virt: int) -> Iterator[int]:
+        """Where the header's PT_LOADs say that ``virt`` is."""
+        for load in self.loads:
+            if load.is_virtual and load.virt <= virt < load.virt + load.size:
+                yield load.phys + (virt - load.virt)
 
     def symbol(self, *names: str) -> int:
         """The address of the first of ``names`` that is known, or ``FormatError``."""

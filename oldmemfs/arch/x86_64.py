@@ -47,7 +47,7 @@ def _space(evidence: Evidence) -> Space:
             covers = Range((1 << 64) - (1 << 9 * depth + 11), 1 << 64)
             levels = _LEVELS[5 - depth :]
             paging = Paging(cache, phys, covers, levels, frame, frame, struct.Struct("<Q"))
-            if phys >= 0 and paging.phys(root) == phys:
+            if paging.holds(root):
                 return Space(paging)
     raise FormatError(f"x86_64: the page tables of {root:#x} lead back to it from no phys_base")
 
