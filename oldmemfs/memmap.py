@@ -207,11 +207,10 @@ def _bits(kernel: Kernel) -> list[SectionBits]:
         )
         for bits in kernel.arch.sections(kernel.info)
     ]
-    return [
-        bits
-        for bits in dict.fromkeys(made)
-        if kernel.page_shift < bits.section < bits.physmem <= 64 and bits.section < 48
-    ]
+    fit = [b for b in dict.fromkeys(made) if kernel.page_shift < b.section < b.physmem <= 64]
+    if not fit:
+        raise FormatError(f"no kernel has sections of 2^{section} of 2^{physmem} bytes")
+    return fit
 
 
 class _Array(NamedTuple):
