@@ -130,6 +130,12 @@ def test_aarch64_needs_few_keys(machine: Machine) -> None:
 
 
 @each_arm
+def test_aarch64_needs_no_header(machine: Machine) -> None:
+    crash = without(Crash(machine), "NUMBER(PHYS_OFFSET)")
+    assert memory_map(crash.kernel(loads=())) == crash.maps
+
+
+@each_arm
 def test_aarch64_ignores_tags(machine: Machine) -> None:
     crash = Crash(machine)
     start = crash.ranges[0][0]
@@ -225,7 +231,7 @@ def test_ppc64_without_features(machine: Machine) -> None:
 @each_ppc
 def test_ppc64_walks_vmalloc(machine: Machine) -> None:
     crash = Crash(machine)
-    virt = 0xC008000000000000 + 0x5A0000
+    virt = 0xC008000000000000 + 0x2A5B4C3D0000  # bits in the index of every level
     crash.tables.leaf(virt, 0x3450000, machine.page_shift)
     crash.tables.write()
     kernel = crash.kernel()
@@ -284,6 +290,8 @@ def test_ia64_loaded_elsewhere() -> None:
     machine = IA64[0].but("ia64-high", image_phys=0x14000000)
     assert memory_map(Crash(machine).kernel()) == Crash(machine).maps
     assert Crash(IA64[0]).kernel(loads=()).phys(IA64[0].image + UTS) == IA64[0].image_phys + UTS
+    late = (machine.image + 0x10000, machine.image_phys + 0x10000, IMAGE_SIZE)
+    assert Crash(machine).kernel(loads=[late]).phys(machine.image) == machine.image_phys
     with pytest.raises(FormatError, match="init_uts_ns"):
         Crash(machine).kernel(loads=())
 

@@ -104,9 +104,13 @@ def test_section_bits_that_are_not_said(machine: Machine) -> None:
 
 
 def test_wrong_section_bits_map_less_memory() -> None:
-    """aarch64 5.12 with pages of 4 KiB, nothing said: what covers the memory is right."""
-    machine = AARCH64[1].but("5.11", release="5.11.0-27-bits")
-    crash = Crash(machine, ram=((0x40000000, 0x48000000), (0x50000000, 0x60000000)))
+    """aarch64 with sections of 27 bits, where 30 are likelier and fit the first section too."""
+    base = AARCH64[1]
+    low = {"NUMBER(kimage_voffset)": f"{base.image - 0x1000000:#x}"}
+    machine = base.but(
+        "low", low, release="5.11.0-27-bits", image_phys=0x1000000, linear=0xFFFF << 48
+    )
+    crash = Crash(machine, ram=((0, 0x8000000), (0x48000000, 0x60000000)))
     for key in ("NUMBER(SECTION_SIZE_BITS)", "NUMBER(MAX_PHYSMEM_BITS)", "LENGTH(mem_section)"):
         del crash.lines[key]
     assert memory_map(crash.kernel()) == crash.maps
