@@ -1,0 +1,49 @@
+"""ELF notes: name, type, descriptor, one after the other, each part padded to four bytes.
+
+::
+
+    |namesz|descsz|type|name....|desc..........|namesz|descsz|type|name....|desc|0  0  0|
+
+They end at an empty name, as /proc/vmcore ends them, or where the next one does not fit.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from .ranges import round_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEADER_SIZE = 12
+NT_PRSTATUS = 1
+NT_PRFPREG = 2
+_ALIGN = 4
+
+
+class Note(NamedTuple):
+    """``[offset, end)`` of its segment, padding included; ``name`` without its NUL."""
+
+    name: bytes
+    type: int
+    desc: bytes
+    offset: int
+    end: int
+
+
+def notes(data: bytes, big_endian: bool) -> Iterator[Note]:
+    """The notes of one segment, whatever ``data`` holds."""
+    header = struct.Struct(">3I" if big_endian else "<3I")
+    offset = 0
+    while offset + HEADER_SIZE <= len(data):
+        name_size, desc_size, kind = header.unpack_from(data, offset)
+        name_at = offset + HEADER_SIZE
+        desc_at = name_at + round_up(name_size, _ALIGN)
+        if not name_size or desc_at + desc_size > len(data):
+            return
+        name = data[name_at : name_at + name_size].split(b"\0", 1)[0]
+        end = desc_at + round_up(desc_size, _ALIGN)
+        yield Note(name, kind, data[desc_at : desc_at + desc_size], offset, min(end, len(data)))
+        offset = end
