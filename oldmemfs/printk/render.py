@@ -36,8 +36,12 @@ def _text(record: Record) -> bytes:
     if record.lead is not None:
         return record.lead + record.text
     seconds, rest = divmod(record.ts_nsec or 0, 10**9)
-    text = _UNPRINTABLE.sub(lambda match: b"\\x%02x" % match.group()[0], record.text)
-    return b"[%5d.%06d] " % (seconds, rest // 1000) + text
+    return b"[%5d.%06d] " % (seconds, rest // 1000) + escaped(record.text)
+
+
+def escaped(text: bytes) -> bytes:
+    """What a terminal may see of ``text``."""
+    return _UNPRINTABLE.sub(lambda match: b"\\x%02x" % match.group()[0], text)
 
 
 def _object(record: Record) -> dict[str, object]:
