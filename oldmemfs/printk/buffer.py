@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _ALIGN = 4  # 8 where the machine wants it
 _PADDING = 8
 _CHAIN = 3  # whole records in a row that make a place believed
-_SEARCH = 1 << 20  # bytes that one broken record may cost, at most
+_SEARCH = 1 << 20  # bytes that are searched in one log, at most
+_PAGE = 1 << 12
+_MAX_WALK = 1 << 22  # records that are walked past, at most
 _MAX_LEN = 1 << 31
 
 
@@ -108,6 +110,9 @@ def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
     newest: deque[int] = deque(maxlen=MAX_RECORDS)
     total = 0
     for index in _indices(buffer, skipped):
+        if total == _MAX_WALK:
+            skipped.add(f"records after the first {_MAX_WALK}", f"index {index:#x}")
+            break
         newest.append(index)
         total += 1
     if total > len(newest):
@@ -134,14 +139,16 @@ def _indices(buffer: _Buffer, skipped: Skipped) -> Iterator[int]:
     if max(first, end) >= buffer.size:
         skipped.add("indices outside of the log", f"{first:#x}..{end:#x} of {buffer.size:#x}")
         first, end = 0, buffer.size
+    search = _Search(buffer)
     if first > end:
-        yield from _lap(buffer, first, buffer.size, skipped)
+        yield from _lap(search, first, buffer.size, skipped)
         first = 0
-    yield from _lap(buffer, first, end, skipped)
+    yield from _lap(search, first, end, skipped)
 
 
-def _lap(buffer: _Buffer, index: int, end: int, skipped: Skipped) -> Iterator[int]:
+def _lap(search: _Search, index: int, end: int, skipped: Skipped) -> Iterator[int]:
     """Where whole records start between ``index`` and ``end``."""
+    buffer = search.buffer
     while index < end:
         try:
             header = buffer.header(index)
@@ -154,8 +161,31 @@ def _lap(buffer: _Buffer, index: int, end: int, skipped: Skipped) -> Iterator[in
             yield index
             index += header.len
             continue
-        start = index
-        limit = min(end, start + _SEARCH)
-        tries = range(start + _ALIGN, limit, _ALIGN)
-        index = next((i for i in tries if buffer.believed(i, end)), limit)
+        start, index = index, search.forward(index, end)
         skipped.add("broken stretches", f"{start:#x}..{index:#x}")
+
+
+class _Search:
+    """Finds the next chain of whole records, until it has looked at ``_SEARCH`` bytes in all."""
+
+    def __init__(self, buffer: _Buffer) -> None:
+        self.buffer = buffer
+        self._left = _SEARCH
+
+    def forward(self, index: int, end: int) -> int:
+        """The first place after ``index`` that is believed, or ``end``."""
+        start, index = index, index + _ALIGN
+        limit = min(end, start + self._left)
+        while index < limit and not self.buffer.believed(index, end):
+            index = self._past(index)
+        self._left -= min(index, limit) - start
+        return index if index < limit else end
+
+    def _past(self, index: int) -> int:
+        """The next place to look at: what cannot be read is left by the page."""
+        try:
+            self.buffer.header(index)
+        except FaultError:
+            virt = self.buffer.data + index
+            return index + max(_PAGE - virt % _PAGE, _ALIGN) // _ALIGN * _ALIGN
+        return index + _ALIGN

@@ -28,6 +28,7 @@ _MAX_BITS = 31  # Linux lets the ring's text grow to 2 GiB, and has fewer descri
 _RESERVED, _COMMITTED, _FINALIZED, _REUSABLE = range(4)
 _DATALESS = 1  # the low bit of both positions: 1, 1 is a text that found no room
 _EMPTY_LINE = 3
+_GIVE_UP = 1 << 16  # descriptors in a row of which none stands: what is before is no ring
 
 
 class _TextLostError(Exception):
@@ -119,11 +120,17 @@ def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
         count = 1 << ring.count_bits
     room = min(1 << ring.size_bits, MAX_TEXT)  # texts that do not overlap are no longer
     records: list[Record] = []
+    nothing = 0
     for step in range(min(count, MAX_RECORDS)):
         number = (ring.head - step) & ring.id_mask
         record = _record(ring, number, skipped)
         if record is None:
-            continue
+            nothing += 1
+            if nothing < _GIVE_UP:
+                continue
+            skipped.add(f"everything before {_GIVE_UP} descriptors of nothing", f"id {number:#x}")
+            break
+        nothing = 0
         room -= len(record.text)
         if room < 0:
             skipped.add("texts longer than their ring: all before", f"id {number:#x}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..errors import FormatError
 
 MAX_RECORDS = 1 << 20  # of one log, the newest
-MAX_TEXT = 1 << 28  # bytes of one log, the newest: Linux allows 2 GiB, and uses 128 KiB
+MAX_TEXT = 1 << 26  # bytes of one log, the newest: Linux allows 2 GiB, and uses 128 KiB
 _ON_CPU = 1 << 31
 
 
