@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
+from crash_elf import elfcorehdr
 from crash_image import Ram, Tables
 from crash_models import EM_PPC64, Sections, build_nodes, build_vmemmap, tell_mmu
 
@@ -119,6 +120,10 @@ class Crash:
             (m.linear + a if m.linear + a < top else top - 1, a, b - a) for a, b in self.ranges
         ]
         return (image, *linear)
+
+    def elfcorehdr(self, cpus: int = 1) -> bytes:
+        """The header blob of this crash; its notes are written into the memory."""
+        return elfcorehdr(self, cpus)
 
     def kernel(self, loads: Sequence[tuple[int, int, int]] | None = None) -> Kernel:
         return Kernel.of(

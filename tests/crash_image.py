@@ -32,7 +32,9 @@ class Ram:
 
     @property
     def memory(self) -> Memory:
-        return Memory(tuple(self.runs))
+        memory = Memory(tuple(self.runs))
+        memory.__dict__["ram"] = self  # the file is open as long as somebody reads it
+        return memory
 
     def allocate(self, size: int, align: int) -> int:
         """``size`` bytes of the first range, of physical addresses that nobody has yet."""
