@@ -38,6 +38,28 @@ def test_buffer_finds_its_way_after_a_wreck() -> None:
     assert log.skipped == (f"broken stretches: 1, first {wreck:#x}..{good:#x}",)
 
 
+def test_buffer_does_not_believe_one_header() -> None:
+    space = Space()
+    info, standing = rings.buffer(space, many(40), size=0x10000)
+    wreck, good = standing[10][0], standing[14][0]
+    space.write(DATA + wreck, b"\xa5" * (good - wreck))
+    for place, value in ((8, 32), (10, 16), (12, 0)):
+        space.put(DATA + wreck + 16 + place, "H", value)
+    log = read_log(space, info)
+    assert log.skipped == (f"broken stretches: 1, first {wreck:#x}..{good:#x}",)
+    assert len(log.records) == 36
+
+
+def test_buffer_does_not_believe_a_record_with_room_to_spare() -> None:
+    space = Space()
+    info, standing = rings.buffer(space, many(20))
+    at, over = standing[5][0], standing[7][0]
+    space.put(DATA + at + 8, "H", over - at)
+    log = read_log(space, info)
+    assert [r.text for r in log.records] == [m.text for i, (_, m) in enumerate(standing) if i != 5]
+    assert log.skipped == (f"broken stretches: 1, first {at:#x}..{standing[6][0]:#x}",)
+
+
 def test_buffer_finds_its_way_over_a_hole() -> None:
     space = Space()
     info, standing = rings.buffer(space, many(200), size=0x10000)

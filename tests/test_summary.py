@@ -40,6 +40,7 @@ def log(*texts: bytes) -> Log:
         (OOPS, Panic(OOPS[5].decode(), OOPS[0].decode(), 3, 812, "my prog", 1 << 9 | 1 << 12)),
         (OOPS[:5], Panic(None, OOPS[0].decode(), 3, 812, "my prog", 1 << 9 | 1 << 12)),
         ([*OOPS, *SYSRQ], Panic(SYSRQ[2].decode(), OOPS[0].decode(), 1, 1, "init", 0)),
+        ([*SYSRQ, *OOPS[:5]], Panic(SYSRQ[2].decode(), SYSRQ[1].decode(), 1, 1, "init", 0)),
         ([SYSRQ[2]], Panic(SYSRQ[2].decode(), None, None, None, None, None)),
         (
             [b"Unable to handle kernel paging request", b"Pid: 77, comm: x Tainted: P 2.6.32"],
