@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .ranges import Range
     from .vmcoreinfo import Vmcoreinfo
 
+_MOST_RANGES = 64  # that people read; programs get them all
 _END_OF_TIME = 253402300800  # the year 10000, which datetime does not know
 
 
@@ -96,7 +97,7 @@ def summarize(
 
 
 def as_json(summary: Summary) -> str:
-    """The summary for programs: one object; sizes and addresses are numbers of bytes."""
+    """The summary for programs, an object in one line; ``memory`` is pairs of start and size."""
     panic = summary.panic
     return json.dumps(
         {
@@ -116,11 +117,10 @@ def as_json(summary: Summary) -> str:
             "taint": summary.taint,
             "taint_letters": None if summary.taint is None else letters(summary.taint),
             "memory_size": sum(r.size for r in summary.ranges),
-            "memory": [{"start": r.start, "size": r.size} for r in summary.ranges],
+            "memory": [(r.start, r.size) for r in summary.ranges],
             "views": [{"name": v.name, "size": v.size, "opens": v.opens} for v in summary.views],
             "problems": summary.problems,
-        },
-        indent=2,
+        }
     ) + "\n"  # fmt: skip
 
 
@@ -151,8 +151,10 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "CPUs", f"{len(summary.pids)}, {with_registers} of them with registers"
     yield "taint", unknown if summary.taint is None else _taint(summary.taint)
     yield "memory", f"{_human(sum(r.size for r in summary.ranges))} in {len(summary.ranges)} ranges"
-    for r in summary.ranges:
+    for r in summary.ranges[:_MOST_RANGES]:
         yield "", f"{r} {_human(r.size)}"
+    if len(summary.ranges) > _MOST_RANGES:
+        yield "", f"and {len(summary.ranges) - _MOST_RANGES} more"
 
 
 def _taint(mask: int) -> str:

@@ -11,7 +11,7 @@ from .errors import OldmemError
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from .badpages import BadPages
     from .dump import Dump
@@ -25,6 +25,7 @@ class View:
 
     name: str
     layout: Callable[[Dump], Layout]
+    opens: str  # for people: what reads it
     memory: Callable[[Dump], Memory] = attrgetter("memory")
 
 
@@ -34,6 +35,7 @@ class LiveView:
 
     name: str
     text: Callable[[Catalog], str]
+    opens: str
 
 
 class Catalog:
@@ -68,11 +70,9 @@ class Catalog:
             raise known
         return known
 
-    def plans(self) -> Iterable[tuple[View, Plan | OldmemError]]:
-        """Every view that is no live text, built now if it was not."""
-        for view in self.views:
-            if isinstance(view, View):
-                try:
-                    yield view, self.plan(view)
-                except OldmemError as error:
-                    yield view, error
+    def outcome(self, view: View) -> Plan | OldmemError:
+        """The view's plan, or the error for which it cannot be built."""
+        try:
+            return self.plan(view)
+        except OldmemError as error:
+            return error

@@ -83,7 +83,7 @@ def test_summary(golden: str) -> None:
     kernel, log = read(golden)
     taint = read_taint(kernel, kernel.info) if golden.startswith("bookworm") else None
     pids = [pid(X86_64, False, note.desc) for note in cpu_notes(golden)]
-    ranges = kernel.memory.ranges()
+    ranges = kernel.memory.ranges
     summary = summarize("x86_64", kernel.info, log, pids=pids, taint=taint, ranges=ranges)
     assert summary.panic is not None
     assert summary.panic.line == "Kernel panic - not syncing: sysrq triggered crash"

@@ -98,7 +98,7 @@ def test_json() -> None:
         "page_size": 4096, "crash_time": "2026-11-21T00:17:55Z", "panic": OOPS[5].decode(),
         "trigger": OOPS[0].decode(), "cpu": 3, "pid": 812, "comm": "my prog",
         "registers_agree": False, "cpus": 3, "cpu_pids": [5, None, 7], "taint": 1 << 9 | 1 << 12,
-        "taint_letters": "WO", "memory_size": 4096, "memory": [{"start": 0, "size": 4096}],
+        "taint_letters": "WO", "memory_size": 4096, "memory": [[0, 4096]],
         "views": [
             {"name": "vmcore", "size": 536870912, "opens": "crash, gdb"},
             {"name": "dump", "size": None, "opens": "crash, drgn"},

@@ -2,8 +2,8 @@ r"""A log as text, as kexec-tools' vmcore-dmesg prints it, and as one JSON objec
 
 Text: the time in front of each record, newlines of its own kept without indent, and every byte
 that is neither printable ASCII nor white space as ``\xNN``; a text ring's lines as they stand.
-JSON: ``text`` is UTF-8 where the bytes are; else it has ``\xNN`` for what is not, and
-``text_hex`` has all bytes. What was skipped ends both.
+JSON: ``time`` is seconds with nine decimals; ``text`` is UTF-8 where the bytes are; else it has
+``\xNN`` for what is not, and ``text_hex`` has all bytes. What was skipped ends both.
 """
 
 from __future__ import annotations
@@ -27,9 +27,18 @@ def as_text(log: Log) -> bytes:
 
 def as_json(log: Log) -> bytes:
     """The log for programs: one object a record, then one ``{"skipped": ...}`` a sentence."""
-    objects = [_object(record) for record in log.records]
-    objects += [{"skipped": sentence} for sentence in log.skipped]
-    return "".join(json.dumps(o, ensure_ascii=False) + "\n" for o in objects).encode()
+    lines = [_line(record) for record in log.records]
+    lines += [json.dumps({"skipped": sentence}) for sentence in log.skipped]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _line(record: Record) -> str:
+    """A record; its time is written by hand, since a float would not hold the nanoseconds."""
+    time = "null"
+    if record.ts_nsec is not None:
+        time = f"{record.ts_nsec // 10**9}.{record.ts_nsec % 10**9:09d}"
+    rest = json.dumps(_object(record), ensure_ascii=False)
+    return f'{{"seq": {record.seq}, "time": {time}, {rest[1:]}'
 
 
 def _text(record: Record) -> bytes:
@@ -46,8 +55,6 @@ def escaped(text: bytes) -> bytes:
 
 def _object(record: Record) -> dict[str, object]:
     fields: dict[str, object] = {
-        "seq": record.seq,
-        "time_ns": record.ts_nsec,
         "level": record.level,
         "facility": record.facility,
         "caller": record.caller_name,

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import badpages, oldmem, status, vmcore, vmcoreinfo
+from . import badpages, cpus, dmesg, oldmem, status, summary, vmcore, vmcoreinfo
 
 if TYPE_CHECKING:
+    from ..dump import Dump
     from ..view import LiveView, View
 
-VIEWS: tuple[View | LiveView, ...] = (
-    vmcore.VIEW,
-    oldmem.VIEW,
-    vmcoreinfo.VIEW,
-    status.VIEW,
-    badpages.VIEW,
-)
+
+def of(dump: Dump) -> tuple[View | LiveView, ...]:
+    """The views of a dump."""
+    return (
+        vmcore.VIEW,
+        oldmem.VIEW,
+        *dmesg.VIEWS,
+        *summary.VIEWS,
+        *cpus.of(dump),
+        vmcoreinfo.VIEW,
+        status.VIEW,
+        badpages.VIEW,
+    )
