@@ -19,12 +19,17 @@ class Plan:
         for e in layout.extents:
             if e.fill is Fill.MEMORY:
                 rows.extend(memory.rows(e.at, e.at + e.size, e.offset))
+            elif e.fill is Fill.MASKED:
+                rows.extend(
+                    row._replace(mask=e.mask + row.start - e.offset)
+                    for row in memory.rows(e.at, e.at + e.size, e.offset)
+                )
             elif e.fill is Fill.BYTES:
                 rows.append(Row(e.offset, e.size, Kind.BYTES, e.at))
             else:
                 rows.append(Row(e.offset, e.size, Kind.ZERO))
         self.layout = layout
-        self.table = Table(rows, layout.data, memory.windows)
+        self.table = Table(rows, layout.data, memory.windows, layout.mask)
         self.size = layout.size
 
     def address(self, offset: int) -> int | None:
@@ -37,6 +42,6 @@ class Plan:
                 low = middle
             else:
                 high = middle
-        if low == high or extents[low].fill is not Fill.MEMORY:
+        if low == high or extents[low].fill not in (Fill.MEMORY, Fill.MASKED):
             return None
         return extents[low].at + (offset - extents[low].offset)

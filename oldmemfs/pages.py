@@ -1,0 +1,221 @@
+"""Pages: which pages of a dead kernel's memory are kept at a dump level.
+
+A kernel describes its memory in sections; the struct pages of a section are an array that is
+contiguous in virtual addresses and lies wherever its page tables say::
+
+    section     |------------------- pages -------------------|
+    extents     |-- phys --|-- phys (perhaps the same) --| ? --|
+
+The sections become a table (as a file's layout does), C sweeps over it: ``csrc/pages.c``. In doubt
+a page is kept, and counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from ._oldmem import ffi, lib
+from .errors import OldmemError
+from .kept import Kept, pages_of
+from .ranges import Range, intersect
+from .table import Kind, Row, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .memory import Memory
+    from .rules import Rules
+
+MAX_LEVEL = 31
+_BATCH = 8192  # extents handed to C at once: bounds what a scattered array of struct pages costs
+
+
+class Class(IntEnum):
+    """Why a page is left out, or kept although something is odd (``enum om_class``)."""
+
+    ZERO = lib.OM_ZEROED
+    CACHE = lib.OM_CACHE
+    CACHE_PRIVATE = lib.OM_CACHE_PRIVATE
+    USER = lib.OM_USER
+    FREE = lib.OM_FREE
+    HWPOISON = lib.OM_HWPOISON
+    OFFLINE = lib.OM_OFFLINE
+    NO_STRUCT = lib.OM_NO_STRUCT
+    BAD_ORDER = lib.OM_BAD_ORDER
+    ODD_TYPE = lib.OM_ODD_TYPE
+    NO_BYTES = lib.OM_NO_BYTES
+
+
+class Section(NamedTuple):
+    """The pages ``[pfn, pfn + pages)`` and where their struct pages lie, in order.
+
+    An extent is ``(phys, size)``; of one that no page table maps, ``phys`` is None.
+    """
+
+    pfn: int
+    pages: int
+    extents: Sequence[tuple[int | None, int]]
+
+
+class Watch:
+    """A scan, as other threads may watch and end it."""
+
+    def __init__(self) -> None:
+        self.job = ffi.new("struct om_job *")
+        self.total = 0  # pages, each counted once a pass
+
+    @property
+    def done(self) -> int:
+        """How many pages of ``total`` the scan is through with."""
+        return int(self.job.done)
+
+    def cancel(self) -> None:
+        """Make the scan end soon, with an error."""
+        self.job.cancel = 1
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The pages of a memory, told apart."""
+
+    level: int
+    kept: Kept
+    counts: dict[Class, int]  # pages
+    no_section: int  # pages kept because the kernel has no struct page for them
+    gaps: tuple[str, ...]  # rules that are off
+
+
+def classify(
+    memory: Memory,
+    loads: Iterable[Range],
+    sections: Iterable[Section],
+    rules: Rules,
+    level: int,
+    watch: Watch | None = None,
+) -> Classes:
+    """The kept pages of ``loads``, which are what the dump has of ``memory``, in bytes.
+
+    All addresses are the dead kernel's. Runs long: call it in a thread.
+    """
+    assert 0 <= level <= MAX_LEVEL, level
+    watch = watch or Watch()
+    shift = rules.page_shift
+    readable = pages_of(memory.ranges(), shift)
+    kept = Kept(_both(pages_of(loads, shift), readable), shift)
+    watch.total = kept.pages * (2 if level & 1 else 1)
+    job = watch.job
+    ram = ffi.new("struct om_ram[]", [tuple(r) for r in kept.ram])
+    job.ram, job.ram_count, job.kept, job.page_shift = ram, len(kept.ram), kept.handle, shift
+    covered = 0
+    if rules.sweeps(level):
+        covered = _sweep(memory, sections, rules, level, kept, job)
+    if level & 1:
+        table = Table(list(memory.rows(0, memory.end, 0)), b"", memory.windows)
+        job.table = table.handle
+        _check(lib.om_zero(job))
+    return Classes(level, kept, {c: job.counts[c] for c in Class}, kept.pages - covered, rules.gaps)
+
+
+def _both(a: Sequence[Range], b: Sequence[Range]) -> list[Range]:
+    """What two sorted lists of disjoint ranges share."""
+    shared, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        if both := intersect(a[i], b[j]):
+            shared.append(both)
+        if a[i].end < b[j].end:
+            i += 1
+        else:
+            j += 1
+    return shared
+
+
+def _sweep(
+    memory: Memory,
+    sections: Iterable[Section],
+    rules: Rules,
+    level: int,
+    kept: Kept,
+    job: ffi.CData,
+) -> int:
+    """Sweep in batches of whole sections; returns how many pages have a struct page."""
+    numbers = _numbers(rules, level)
+    rows: list[Row] = []
+    spans: list[tuple[int, int, int]] = []
+    covered = end = 0
+
+    def flush() -> None:
+        table = Table(rows, b"", memory.windows)
+        array = ffi.new("struct om_span[]", spans)
+        job.table, job.spans, job.span_count = table.handle, array, len(spans)
+        _check(lib.om_sweep(numbers, job))
+        rows.clear()
+        spans.clear()
+
+    for section in sections:
+        pages = sum(r.pages for r in kept.cut(Range(section.pfn, section.pfn + section.pages)))
+        if not pages:
+            continue
+        covered += pages
+        spans.append((section.pfn, section.pages, end))
+        for phys, size in section.extents:
+            if phys is None:
+                rows.append(Row(end, size, Kind.HOLE))
+            else:
+                rows.extend(memory.rows(phys, phys + size, end))
+            end += size
+        if len(rows) >= _BATCH:
+            flush()
+            end = 0
+    if spans:
+        flush()
+    return covered
+
+
+def _check(result: int) -> None:
+    if result == -errno.ENOMEM:
+        raise MemoryError
+    if result:
+        raise OldmemError("the page scan was cancelled")
+
+
+def _numbers(rules: Rules, level: int) -> ffi.CData:
+    """``struct om_rules``."""
+    n = ffi.new("struct om_rules *")
+    n.level, n.size, n.word = level, rules.size, rules.word
+    n.swap = rules.big_endian != (sys.byteorder == "big")
+    n.flags = rules.flags
+    for name in ("mapping", "mapcount", "private", "head"):
+        offset = getattr(rules, name)
+        setattr(n, "private_" if name == "private" else name,
+                lib.OM_ABSENT if offset is None else offset)  # fmt: skip
+    if rules.order:
+        n.order, n.order_width = rules.order
+    bits = {name: 1 << bit for name, bit in rules.bits.items()}
+    n.head_bit = rules.head_mask
+    n.slab, n.hwpoison = bits.get("slab", 0), bits.get("hwpoison", 0)
+    if rules.mapping is not None:  # without it no cache page can be told from a user's
+        n.lru, n.private_bit, n.swapcache = bits["lru"], bits["private"], bits["swapcache"]
+        n.swapbacked = bits.get("swapbacked", 0)
+    if "hugetlb" in rules.types:
+        n.hugetlb, n.hugetlb_type = lib.OM_HUGETLB_TYPE, rules.types["hugetlb"]
+    elif "hugetlb" in bits:
+        n.hugetlb, n.hugetlb_bit = lib.OM_HUGETLB_FLAG, bits["hugetlb"]
+        n.hugetlb_orders = rules.hugetlb_orders
+    elif rules.dtor:
+        n.hugetlb = lib.OM_HUGETLB_DTOR
+        n.dtor, n.dtor_width, n.dtor_value = rules.dtor
+    n.orders = rules.orders
+    for name, has in (
+        ("buddy", lib.OM_HAS_BUDDY if rules.orders else 0),
+        ("unaccepted", lib.OM_HAS_UNACCEPTED if rules.orders else 0),
+        ("offline", lib.OM_HAS_OFFLINE),
+        ("slab", lib.OM_HAS_SLAB),
+    ):
+        if name in rules.types:
+            n.has |= has
+            setattr(n, "slab_type" if name == "slab" else name, rules.types[name])
+    return n
