@@ -50,14 +50,13 @@ class Vmcoreinfo:
     @property
     def version(self) -> tuple[int, int, int]:
         """The first three integers of the release; zeros where there are none."""
-        found = _VERSION.match(self.release or "")
-        major, minor, patch = found.groups() if found else (None, None, None)
-        return int(major or 0), int(minor or 0), int(patch or 0)
+        return parse_version(self.release or "")
 
     @property
     def page_size(self) -> int | None:
-        """Bytes in a page."""
-        return _number(self.values.get("PAGESIZE"))
+        """Bytes in a page: a power of two from 4 KiB to 256 KiB, or the text is wrong."""
+        size = _number(self.values.get("PAGESIZE")) or 0
+        return size if size in (1 << shift for shift in range(12, 19)) else None
 
     @property
     def build_id(self) -> str | None:
@@ -101,6 +100,13 @@ class Vmcoreinfo:
     def config(self, name: str) -> bool:
         """Whether ``CONFIG_<name>=y`` is said."""
         return self.values.get(f"CONFIG_{name}") == "y"
+
+
+def parse_version(release: str) -> tuple[int, int, int]:
+    """The first three integers of ``uname -r``; zeros where there are none."""
+    found = _VERSION.match(release)
+    major, minor, patch = found.groups() if found else (None, None, None)
+    return int(major or 0), int(minor or 0), int(patch or 0)
 
 
 def _hex(text: str | None) -> int | None:

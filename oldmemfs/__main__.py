@@ -1,0 +1,5 @@
+"""``python3 -m oldmemfs``."""
+
+from .cli import main
+
+raise SystemExit(main())

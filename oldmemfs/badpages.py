@@ -1,0 +1,70 @@
+"""What could not be read so far: never silent, bounded, without a byte of content."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from .ranges import Range, union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .plan import Plan
+    from .table import Fault
+
+_MOST = 65536  # ranges kept; what comes after is counted
+_log = logging.getLogger(__name__)
+
+
+class BadPages:
+    """Unreadable ranges met so far, by view: each file range once, with its address."""
+
+    def __init__(self) -> None:
+        self._met: dict[str, list[Range]] = {}
+        self._pending: dict[str, list[Range]] = {}
+        self._plans: dict[str, Plan] = {}
+        self._lost = 0
+        self._lock = threading.Lock()
+
+    def add(self, name: str, plan: Plan, faults: Iterable[Fault]) -> None:
+        """Note what a read of view ``name`` could not get; the first time is worth a warning."""
+        with self._lock:
+            first = name not in self._plans
+            self._plans[name] = plan
+            pending = self._pending.setdefault(name, [])
+            pending += [Range(f.offset, f.offset + f.size) for f in faults]
+            if len(pending) > 1024:
+                self._settle(name)
+        if first:
+            _log.warning("%s: old memory that cannot be read; see badpages", name)
+
+    def _settle(self, name: str) -> None:
+        met = union(self._met.get(name, []) + self._pending.pop(name, []))
+        self._lost += sum(r.size for r in met[_MOST:])
+        self._met[name] = met[:_MOST]
+
+    @property
+    def size(self) -> int:
+        """Bytes met so far, of all views."""
+        with self._lock:
+            for name in list(self._pending):
+                self._settle(name)
+            return self._lost + sum(r.size for met in self._met.values() for r in met)
+
+    def text(self) -> str:
+        """One line a range: address, size, view and offset in it."""
+        size = self.size
+        if not size:
+            return "none met so far\n"
+        lines = ["# address            size               view         offset\n"]
+        with self._lock:
+            for name, met in self._met.items():
+                for r in met:
+                    at = self._plans[name].address(r.start)
+                    where = "-" if at is None else f"{at:#x}"
+                    lines.append(f"{where:<20} {r.size:#018x} {name:<12} {r.start:#x}\n")
+            if self._lost:
+                lines.append(f"# and {self._lost:#x} bytes more, in ranges too many to list\n")
+        return "".join(lines)

@@ -1,0 +1,85 @@
+"""Finding the header blob in a raw image whose capture kernel's command line is not at hand.
+
+The blob is looked for at every KiB (its coarsest writers align it so), and only one that holds
+together counts: it parses, and its PT_NOTEs hold the notes that they should.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import elfcore
+from .errors import FaultError, FormatError, UsageError
+from .notes import vmcoreinfo_text
+from .procvmcore import MAX_NOTE, note_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .memory import Memory
+
+_ALIGN = 1 << 10
+_CHUNK = 16 << 20
+_MAX_CANDIDATES = 4096
+
+
+def _candidates(memory: Memory) -> Iterator[int]:
+    """Addresses of ELF magics at KiB borders, at most ``_MAX_CANDIDATES`` of them."""
+    found = 0
+    for whole in memory.ranges():
+        for start in range(whole.start, whole.end, _CHUNK):
+            size = min(_CHUNK, whole.end - start)
+            try:
+                data = memory.read(start, size)
+            except FaultError:
+                continue
+            at = data.find(b"\x7fELF")
+            while at >= 0:
+                if (start + at) % _ALIGN == 0:
+                    found += 1
+                    yield start + at
+                    if found == _MAX_CANDIDATES:
+                        return
+                at = data.find(b"\x7fELF", at + 1)
+
+
+def _crash_time(memory: Memory, address: int) -> bool | None:
+    """None: no header here. Else whether its VMCOREINFO was completed by a crash."""
+    try:
+        header = elfcore.parse(memory.read, address, "")
+        notes = b""
+        for phdr in header.phdrs:
+            if phdr.type == elfcore.PT_NOTE and phdr.memsz <= MAX_NOTE:
+                data = memory.read(phdr.offset, phdr.memsz)
+                notes += data[: note_size(data, header.big_endian, packed=False)]
+                if len(notes) > 4 * MAX_NOTE:
+                    return None
+    except (FaultError, FormatError):
+        return None
+    text = vmcoreinfo_text(notes, header.big_endian)
+    return b"CRASHTIME=" in text if text else None
+
+
+def find(memory: Memory, where: str) -> int:
+    """The address of the blob that a crash left, or of the only one there is.
+
+    Raises ``UsageError`` when there is none, or more than one that differ.
+    """
+    found = {
+        a: crashed for a in _candidates(memory) if (crashed := _crash_time(memory, a)) is not None
+    }
+    best = [a for a, crashed in found.items() if crashed] or list(found)
+    if not best:
+        raise UsageError(
+            f"{where}: no crash dump's ELF header in it; give -o elfcorehdr=ADDRESS (from the "
+            "capture kernel's command line) or a file, and check -o ram= or -o machine="
+        )
+    if len({_blob(memory, a) for a in best}) > 1:
+        listed = ", ".join(f"{a:#x}" for a in best)
+        raise UsageError(f"{where}: several ELF headers of crashes in it: give one of "
+                         f"-o elfcorehdr={listed}")  # fmt: skip
+    return best[0]
+
+
+def _blob(memory: Memory, address: int) -> bytes:
+    return memory.read(address, elfcore.parse(memory.read, address, "").size)

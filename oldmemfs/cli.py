@@ -1,0 +1,177 @@
+"""The command: arguments in, exit status out. The only place that prints and exits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .badpages import BadPages
+from .errors import OldmemError, UsageError
+from .options import Options, parse
+from .plan import Plan
+from .sources import open_source
+from .view import Catalog
+from .views import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE = """\
+usage: oldmemfs [SOURCE] MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d]
+       oldmemfs --list [SOURCE] [-o ...]      every view's layout, without mounting
+       oldmemfs --check                       what this machine has, lacks, and how to mend it
+       oldmemfs --version | --help
+
+Mounts a crashed kernel's memory as files: vmcore, oldmem, vmcoreinfo, status, badpages.
+SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, or an ELF core.
+
+  -f                      stay in the foreground
+  -d                      the same, and show every FUSE request
+  -o source=KIND          devmem, elf or raw, instead of finding out
+  -o elfcorehdr=ADDR|FILE the crash's ELF header: its address in memory, or a file
+  -o ram=START-END@OFF    image: physical START-END (hex, END not included) is at file offset OFF;
+                          several with ':' between them
+  -o machine=NAME         image of a QEMU machine: pc, q35, microvm, virt, riscv-virt
+  -o page_size=N          image: the capture kernel's page size (from VMCOREINFO if not given)
+  -o note_align=0|4       image: p_align of vmcore's PT_NOTE (4 since Linux 6.5)
+  -o layout=packed        image: vmcore as kernels before 3.11 make it
+  -o arch=NAME|any        refuse a header that is for another machine, or take any
+  -o notes=skip           go on without ELF notes that cannot be read
+  -o strict               EIO for what cannot be read, instead of zeros and a line in badpages
+  -o cache=none|pages     read past the page cache, or through it
+  -o allow_other          let other users in
+"""
+
+# What mount(8) and fstab put where no source is meant.
+_NO_SOURCE = ("none", "oldmemfs", "")
+
+
+@dataclass
+class Command:
+    """The command line, read."""
+
+    action: str = "mount"
+    names: list[str] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
+    foreground: bool = False
+    debug: bool = False
+
+
+def read_arguments(program: str, arguments: Sequence[str]) -> Command:
+    """The command line, as users and as mount(8) write it.
+
+    mount(8) calls ``mount.oldmemfs SOURCE DIR [-sfnv] [-o LIST]``; there -f means "do nothing".
+    """
+    command = Command()
+    helper = os.path.basename(program).startswith("mount.")
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "-o" or word in ("-t", "-N"):
+            if not rest:
+                raise UsageError(f"{word}: what follows is missing")
+            value = rest.pop(0)
+            if word == "-o":
+                command.lists.append(value)
+        elif word.startswith("-o") and not word.startswith("--"):
+            command.lists.append(word[2:])
+        elif word in ("--list", "--check", "--version", "--help", "-h", "-V"):
+            command.action = {"-h": "help", "-V": "version"}.get(word, word[2:])
+        elif word == "--":
+            command.names += rest
+            break
+        elif helper and word.startswith("-") and set(word[1:]) <= set("sfnvrw"):
+            if "f" in word:
+                command.action = "nothing"
+        elif word in ("-f", "-d"):
+            command.foreground = True
+            command.debug |= word == "-d"
+        elif word.startswith("-"):
+            raise UsageError(f"{word}: no such option; oldmemfs --help lists them")
+        else:
+            command.names.append(word)
+    return command
+
+
+def _source(name: str) -> str | None:
+    return None if name in _NO_SOURCE and not os.path.exists(name or "none") else name
+
+
+def _open(path: str | None, options: Options) -> Catalog:
+    catalog = Catalog(open_source(path, options), VIEWS, BadPages())
+    for warning in catalog.dump.warnings:
+        logging.getLogger(__name__).warning("%s", warning)
+    return catalog
+
+
+def _list(names: Sequence[str], options: Options) -> int:
+    if len(names) > 1:
+        raise UsageError("--list takes one SOURCE")
+    catalog = _open(_source(names[0]) if names else None, options)
+    failed = False
+    for view, plan in catalog.plans():
+        print(f"{view.name}:")
+        if isinstance(plan, Plan):
+            print(plan.layout.describe(), end="")
+        else:
+            failed = True
+            print(f"cannot be read: {plan}")
+    return int(failed)
+
+
+def _mount(command: Command, options: Options) -> int:
+    if not 1 <= len(command.names) <= 2:
+        raise UsageError("give [SOURCE] MOUNTPOINT; oldmemfs --help shows how")
+    from . import daemon, mount
+
+    mountpoint = os.path.abspath(command.names[-1])
+    path = _source(command.names[0]) if len(command.names) == 2 else None
+    mount.check_mountpoint(mountpoint)
+    catalog = _open(path, options)
+    manner = mount.Manner(
+        strict=options.strict,
+        direct_io=options.cache != "pages",
+        allow=options.allow,
+        debug=command.debug,
+        name=os.path.abspath(path) if path else "oldmemfs",
+    )
+    ready = (lambda: None) if command.foreground else daemon.detach()
+    mount.serve(catalog, mountpoint, manner, ready)
+    return 0
+
+
+def run(command: Command) -> int:
+    """Do what the command line says; the exit status."""
+    options = parse(command.lists)
+    if command.action == "list":
+        return _list(command.names, options)
+    if command.action == "check":
+        from . import check
+
+        return check.report(options)
+    if command.action == "help":
+        print(USAGE, end="")
+    elif command.action == "version":
+        print(f"oldmemfs {__version__}")
+    elif command.action == "mount":
+        return _mount(command, options)
+    return 0
+
+
+def main() -> int:
+    """Entry point: 0, 1 for what cannot be done, 2 for what cannot be meant."""
+    logging.basicConfig(format="oldmemfs: %(message)s", level=logging.WARNING)
+    try:
+        return run(read_arguments(sys.argv[0], sys.argv[1:]))
+    except UsageError as error:
+        print(f"oldmemfs: {error}", file=sys.stderr)
+        return 2
+    except OldmemError as error:
+        print(f"oldmemfs: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,44 @@
+"""Leaving the terminal: the parent exits 0 only when the child serves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def detach() -> Callable[[], None]:
+    """Fork; only the child returns, with what it must call once it serves.
+
+    Until that call the child keeps the terminal for its errors; if it ends before, the parent
+    ends with its exit status. No thread and no trio loop may run yet.
+    """
+    told, tell = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        os.close(tell)
+        if os.read(told, 1):
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            os.write(2, f"oldmemfs: ended by signal {-code} before it was mounted\n".encode())
+        os._exit(code if code > 0 else 1)
+    os.close(told)
+    os.setsid()
+
+    def ready() -> None:
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        os.chdir("/")
+        os.write(tell, b"1")
+        os.close(tell)
+
+    return ready

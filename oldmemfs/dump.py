@@ -1,0 +1,167 @@
+"""Dump: what a source gives: old memory in both its spaces, and the vmcore to be.
+
+::
+
+    present   what `vmcore` is laid over: physical addresses as they are now, or a core file
+    memory    the dead kernel's physical addresses, the low 640 KiB put back from its backup
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from . import elfcore, procvmcore
+from .layout import Layout
+from .memory import Memory, Run, place
+from .notes import vmcoreinfo_text
+from .ranges import Range, round_down, round_up
+from .vmcoreinfo import Vmcoreinfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .elfcore import Header, Phdr
+    from .options import Options
+
+# Above these, an address cannot be memory: the widest of the architecture (x86_64 and arm64 stop
+# at 52 bits, riscv64 at 56).
+_PHYSICAL_BITS = {elfcore.EM_386: 52, elfcore.EM_X86_64: 52, elfcore.EM_AARCH64: 52}
+_WIDEST = 57
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A crashed machine's memory, opened."""
+
+    source: str  # for people: where it is read from
+    origin: str  # for people: where the header was found
+    header: Header  # of `vmcore` as it is served
+    core: Layout  # `vmcore`
+    present: Memory
+    memory: Memory
+    notes: bytes
+    page_size: int
+    warnings: tuple[str, ...]
+
+    @property
+    def vmcoreinfo(self) -> Vmcoreinfo:
+        """What the dead kernel says of itself."""
+        return Vmcoreinfo.parse(vmcoreinfo_text(self.notes, self.header.big_endian))
+
+    def with_warnings(self, warnings: Sequence[str]) -> Dump:
+        """The same with these warnings in front."""
+        return replace(self, warnings=(*warnings, *self.warnings))
+
+
+def physical_limit(machine: int) -> int:
+    """One past the highest physical address of an architecture."""
+    return 1 << _PHYSICAL_BITS.get(machine, _WIDEST)
+
+
+def wanted(header: Header, page_size: int) -> list[Range]:
+    """The pages that the header's PT_LOADs and PT_NOTEs speak of, by present address."""
+    kinds = (elfcore.PT_LOAD, elfcore.PT_NOTE)
+    return [
+        Range(round_down(p.offset, page_size), round_up(p.offset + p.memsz, page_size))
+        for p in header.phdrs
+        if p.type in kinds and p.memsz
+    ]
+
+
+def restored(
+    present: Memory, loads: Sequence[Phdr], moved: Sequence[bool], page_size: int
+) -> Memory:
+    """The dead kernel's memory: every PT_LOAD's bytes back at its ``p_paddr``.
+
+    A PT_LOAD that was not moved brings its whole first and last page; of one that was, only the
+    bytes inside it are old memory. Moved ones go first: they are the truth for their range.
+    """
+
+    def runs(p: Phdr, whole_pages: bool) -> Iterator[Run]:
+        start, end = p.offset, p.offset + p.memsz
+        if whole_pages:
+            start, end = round_down(start, page_size), round_up(end, page_size)
+        for piece in present.pieces(start, end):
+            if isinstance(piece, Run):
+                yield piece.part(piece.phys, piece.end, to=piece.phys - p.offset + p.paddr)
+
+    order = sorted(zip(loads, moved, strict=True), key=lambda load: not load[1])
+    placed = place(run for p, was_moved in order for run in runs(p, not was_moved))
+    return Memory(tuple(placed), present.windows)
+
+
+def from_blob(
+    header: Header,
+    present: Memory,
+    options: Options,
+    *,
+    source: str,
+    origin: str,
+    page_size: int | None,
+    release: tuple[int, ...] | None,
+    known: list[Range] | None,
+) -> Dump:
+    """A dump from the header blob. ``page_size`` and ``release`` are the capture kernel's.
+
+    Where they are not known (an image) they are taken to be the dead kernel's own, from
+    VMCOREINFO; where that is missing too, 4096 and a kernel of today.
+    """
+    header, warnings = procvmcore.clamp(header, physical_limit(header.machine), known, origin)
+    packed = bool(options.packed)
+    notes, more = procvmcore.read_notes(header, present, packed, origin, options.skip_notes)
+    info = Vmcoreinfo.parse(vmcoreinfo_text(b"".join(notes.values()), header.big_endian))
+    page_size = options.page_size or page_size or info.page_size or 4096
+    flavour = procvmcore.Flavour.of(release or (info.version if info.release else (7,)), page_size)
+    if options.packed is None and flavour.packed:
+        notes, more = procvmcore.read_notes(header, present, True, origin, options.skip_notes)
+    flavour = procvmcore.Flavour(
+        page_size,
+        flavour.note_align if options.note_align is None else options.note_align,
+        flavour.packed if options.packed is None else options.packed,
+    )
+    merged = procvmcore.merge(header, notes, flavour, origin)
+    return Dump(
+        source=source,
+        origin=origin,
+        header=merged.header,
+        core=merged.layout(),
+        present=present,
+        memory=restored(
+            present, header.loads, [p.offset != p.paddr for p in header.loads], page_size
+        ),
+        notes=merged.notes,
+        page_size=page_size,
+        warnings=(*warnings, *more, *odd(header, merged, origin)),
+    )
+
+
+def odd(header: Header, merged: procvmcore.Merged, origin: str) -> Iterator[str]:
+    """What is served as the kernel serves it, and worth a word."""
+    kinds = [p.type for p in header.phdrs]
+    notes = kinds.count(elfcore.PT_NOTE)
+    if elfcore.PT_LOAD in kinds[:notes]:
+        yield f"{origin}: a PT_LOAD stands before the last PT_NOTE and is lost, as in /proc/vmcore"
+    if int.from_bytes(header.ehdr[32:40] if header.bits == 64 else header.ehdr[28:32],
+                      "big" if header.big_endian else "little") != len(header.ehdr):  # fmt: skip
+        yield f"{origin}: e_phoff is not the end of the ELF header; readers may be misled"
+    if header.bits == 32 and any(p.offset >> 32 for p in merged.header.phdrs):
+        yield f"{origin}: ELF32 with more than 4 GiB: p_offset wraps, as in /proc/vmcore"
+
+
+def of_file(
+    header: Header,
+    present: Memory,
+    memory: Memory,
+    *,
+    source: str,
+    origin: str,
+    size: int,
+    notes: bytes,
+    page_size: int,
+    warnings: Sequence[str],
+) -> Dump:
+    """A dump whose `vmcore` is there already: ``present`` is addressed by its file offsets."""
+    core = Layout()
+    core.memory(0, size, "the core file")
+    return Dump(source, origin, header, core, present, memory, notes, page_size, tuple(warnings))

@@ -1,0 +1,221 @@
+"""Filesystem: names, inodes and errno. Knows no ELF, no kernel, no /dev/mem.
+
+Its boundary is total: a handler raises ``FUSEError`` or nothing, because pyfuse3 ends the mount on
+any other exception. Reads run inline in the one trio thread: a thread hop costs more than the copy
+of a MiB, and a capture kernel has one CPU. Plans that are not built yet are built in a thread, so
+that every other file goes on being served.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+
+from .errors import OldmemError
+from .table import MIB, Reader
+from .tree import Node, grow
+from .view import LiveView, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from .plan import Plan
+    from .view import Catalog
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_log = logging.getLogger(__name__)
+_FOREVER = 86400.0  # seconds that the kernel may keep a name or a size: they never change
+
+
+@dataclass(slots=True)
+class Open:
+    """An open file: a plan, or the text that a live view had when it was opened."""
+
+    name: str
+    plan: Plan | None
+    text: bytes = b""
+
+
+def _errno(error: Exception, what: str) -> int:
+    if isinstance(error, OSError) and error.errno and not isinstance(error, OldmemError):
+        return error.errno
+    if isinstance(error, OldmemError):
+        _log.warning("%s: %s", what, error)
+    else:
+        _log.error("%s: unexpected error", what, exc_info=error)
+    return errno.EIO
+
+
+def total(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Turn every exception of a handler into a ``FUSEError``."""
+
+    @functools.wraps(handler)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await handler(*args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except Exception as error:
+            raise pyfuse3.FUSEError(_errno(error, handler.__name__)) from error
+
+    return guarded
+
+
+class Filesystem(pyfuse3.Operations):
+    """The catalog's views, served read-only to whoever mounted them."""
+
+    def __init__(
+        self, catalog: Catalog, *, strict: bool, direct_io: bool, uid: int, gid: int
+    ) -> None:
+        super().__init__()
+        self._catalog = catalog
+        self._strict = strict
+        self._direct_io = direct_io
+        self._owner = (uid, gid)
+        self._nodes = grow(catalog.views)
+        self._open: dict[int, Open] = {}
+        self._next_handle = 1
+        self._reader = Reader()
+        self._time_ns = (catalog.dump.vmcoreinfo.crash_time or 0) * 10**9
+
+    # -- names and attributes ---------------------------------------------------------------
+
+    def _node(self, inode: int) -> Node:
+        node = self._nodes.get(inode)
+        if node is None:
+            raise pyfuse3.FUSEError(errno.ENOENT)
+        return node
+
+    async def _plan(self, view: View) -> Plan:
+        known = self._catalog.built(view)
+        if known is not None:
+            return known
+        return await trio.to_thread.run_sync(self._catalog.plan, view)
+
+    async def _size(self, node: Node) -> int:
+        """Exact, and 0 for a view that cannot be built: opening it says so."""
+        if isinstance(node.view, LiveView):
+            return len(node.view.text(self._catalog).encode())
+        if node.view is None:
+            return 0
+        try:
+            return (await self._plan(node.view)).size
+        except OldmemError:
+            return 0
+
+    async def _attributes(self, node: Node) -> pyfuse3.EntryAttributes:
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = node.inode
+        entry.generation = 0
+        if node.view is None:
+            entry.st_mode = stat.S_IFDIR | 0o500
+            entry.st_nlink = 2 + sum(self._nodes[i].view is None for i in node.children.values())
+        else:
+            entry.st_mode = stat.S_IFREG | 0o400
+            entry.st_nlink = 1
+        entry.st_uid, entry.st_gid = self._owner
+        entry.st_rdev = 0
+        entry.st_size = await self._size(node)
+        entry.st_blksize = MIB  # so that cp and friends ask for as much
+        entry.st_blocks = -(-entry.st_size // 512)
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = self._time_ns
+        entry.entry_timeout = _FOREVER
+        entry.attr_timeout = 0.0 if isinstance(node.view, LiveView) else _FOREVER
+        return entry
+
+    @total
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Attributes of an inode."""
+        return await self._attributes(self._node(inode))
+
+    @total
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Attributes of a name in a directory."""
+        parent = self._node(parent_inode)
+        inode = {b".": parent.inode, b"..": parent.parent}.get(name, parent.children.get(name))
+        if inode is None:
+            raise pyfuse3.FUSEError(errno.ENOENT)
+        return await self._attributes(self._node(inode))
+
+    @total
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """A directory's handle is its inode."""
+        if self._node(inode).view is not None:
+            raise pyfuse3.FUSEError(errno.ENOTDIR)
+        return inode
+
+    @total
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """The names, from the one after ``start_id`` on."""
+        names = list(self._node(fh).children.items())
+        for i, (name, inode) in enumerate(names[start_id:], start_id + 1):
+            if not pyfuse3.readdir_reply(token, name, await self._attributes(self._node(inode)), i):
+                break
+
+    @total
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """A full, read-only file system of the views' sizes."""
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = 4096
+        data.f_blocks = sum(
+            -(-plan.size // 4096)
+            for plan in map(self._catalog.built, self._catalog.views)
+            if plan is not None
+        )
+        data.f_files = len(self._nodes)
+        data.f_namemax = 255
+        return data
+
+    # -- contents -----------------------------------------------------------------------------
+
+    @total
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Open for reading; EACCES for anything else, EIO for a view that cannot be built."""
+        view = self._node(inode).view
+        if view is None:
+            raise pyfuse3.FUSEError(errno.EISDIR)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise pyfuse3.FUSEError(errno.EACCES)
+        if isinstance(view, LiveView):
+            opened = Open(view.name, None, view.text(self._catalog).encode())
+        else:
+            opened = Open(view.name, await self._plan(view))
+        handle = self._next_handle
+        self._next_handle += 1
+        self._open[handle] = opened
+        direct = self._direct_io or opened.plan is None
+        return pyfuse3.FileInfo(fh=handle, direct_io=direct, keep_cache=not direct)
+
+    async def read(  # type: ignore[override]  # pyfuse3 takes any buffer
+        self, fh: int, off: int, size: int
+    ) -> bytes | memoryview:
+        """The bytes, short only at the end; unreadable ones as zeros, or EIO if strict."""
+        try:
+            opened = self._open[fh]
+            if opened.plan is None:
+                return opened.text[off : off + size]
+            data, faults = self._reader.read(opened.plan.table, off, size)
+            if faults:
+                self._catalog.badpages.add(opened.name, opened.plan, faults)
+                if self._strict:
+                    raise pyfuse3.FUSEError(errno.EIO)
+        except pyfuse3.FUSEError:
+            raise
+        except Exception as error:
+            raise pyfuse3.FUSEError(_errno(error, "read")) from error
+        return data
+
+    async def release(self, fh: int) -> None:
+        """Forget an open file."""
+        self._open.pop(fh, None)

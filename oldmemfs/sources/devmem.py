@@ -1,0 +1,158 @@
+"""/dev/mem of a capture kernel: old memory, seen through bounded windows.
+
+Where /proc/vmcore exists, `vmcore` is that file, its bytes taken from /dev/mem wherever that gives
+them (its pages come an order of magnitude faster from there), else from /proc/vmcore itself::
+
+    /proc/vmcore   |- header, notes -|---- LOAD ----|-- refused by /dev/mem --|---- LOAD ----|
+    is read from     /proc/vmcore       /dev/mem          /proc/vmcore           /dev/mem
+
+Where it does not, or its header is garbage, the header blob says all.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+from typing import TYPE_CHECKING
+
+from .. import elfcore
+from ..dump import Dump, from_blob, of_file, physical_limit, restored, wanted
+from ..errors import FaultError, SourceError
+from ..files import open_read, read_text, reader
+from ..memory import Access, Memory, Run, place
+from ..ranges import Range, round_down, round_up
+from ..vmcoreinfo import parse_version
+from . import liveheader
+from .refusals import mappable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..elfcore import Header, Phdr
+    from ..options import Options
+
+NAME = "devmem"
+DEVICE = "/dev/mem"
+VMCORE = "/proc/vmcore"
+_MIB = 1 << 20
+
+
+def open(path: str | None, options: Options) -> Dump:  # noqa: A001
+    """The dump that this capture kernel holds."""
+    if path not in (None, DEVICE):
+        raise SourceError(f"{path}: not {DEVICE}")
+    device = open_read(DEVICE)
+    if not stat.S_ISCHR(os.fstat(device).st_mode):
+        raise SourceError(f"{DEVICE}: not a device")
+    warnings: list[str] = []
+    vmcore = liveheader.proc_vmcore(VMCORE, warnings)
+    blob, origin = liveheader.blob(device, options, warnings)
+    if vmcore:
+        return _over_vmcore(device, *vmcore, blob, origin, warnings)
+    if not blob:
+        raise SourceError("; ".join(warnings))
+    if options.arch != "any":
+        elfcore.check_machine(blob, options.arch or native_machine(), origin)
+    page_size = os.sysconf("SC_PAGE_SIZE")
+    limit = physical_limit(blob.machine)
+    ranges = [r for r in wanted(blob, page_size) if r.end <= limit]
+    present = Memory(tuple(place(_windows(device, ranges, page_size))))
+    dump = from_blob(
+        blob,
+        present,
+        options,
+        source=DEVICE,
+        origin=origin,
+        page_size=page_size,
+        release=parse_version(platform.release()),
+        known=None,
+    )
+    return dump.with_warnings(warnings)
+
+
+def native_machine() -> str:
+    """The running machine's name in ``elfcore.MACHINES``."""
+    name = platform.machine()
+    aliases = {"ppc64le": "ppc64", "i586": "i386", "i686": "i386", "armv7l": "arm"}
+    return aliases.get(name, name)
+
+
+def _windows(device: int, ranges: Sequence[Range], grain: int) -> list[Run]:
+    resources = read_text("/proc/iomem") or ""
+    return [
+        Run(r.start, r.size, device, r.start, Access.WINDOW)
+        for whole in ranges
+        for r in mappable(device, whole, resources, grain)
+    ]
+
+
+def _present_addresses(loads: Sequence[Phdr], blob: Header | None) -> list[int | None]:
+    """Where each PT_LOAD's data lies now; None where only /proc/vmcore knows.
+
+    The blob says it. Without it, ``p_paddr`` is right for memory that no loader moves: kexec-tools
+    moves the low 640 KiB on x86 (inside the first MiB) and 64 KiB on ppc64, firmware-assisted
+    dumps more.
+    """
+    same = blob and [(p.paddr, p.memsz, p.vaddr) for p in blob.loads]
+    if blob and same == [(p.paddr, p.memsz, p.vaddr) for p in loads]:
+        return [p.offset for p in blob.loads]
+    floor = {"x86_64": _MIB, "i386": _MIB, "aarch64": 0, "riscv64": 0}.get(native_machine())
+    return [p.paddr if floor is not None and p.paddr >= floor else None for p in loads]
+
+
+def _over_vmcore(
+    device: int, fd: int, header: Header, blob: Header | None, origin: str, warnings: list[str]
+) -> Dump:
+    page_size = os.sysconf("SC_PAGE_SIZE")
+    size = os.fstat(fd).st_size
+    addresses = _present_addresses(header.loads, blob)
+    runs: list[Run] = []
+    for p, address in zip(header.loads, addresses, strict=True):
+        if address is None:
+            continue
+        start = round_down(p.offset, page_size)
+        end = min(round_up(p.offset + p.memsz, page_size), size)
+        move = start - round_down(address, page_size)  # from physical address to file offset
+        pieces = [
+            run.part(run.phys, run.end, to=run.phys + move)
+            for run in _windows(device, [Range(start - move, end - move)], _MIB)
+        ]
+        if all(_same_ends(piece, fd) for piece in pieces):
+            runs += pieces
+        else:
+            warnings.append(
+                f"{DEVICE} at {address:#x} does not hold what {VMCORE} gives; that PT_LOAD is read "
+                f"from {VMCORE}"
+            )
+    present = Memory(tuple(place([*runs, Run(0, size, fd, 0)])))
+    first = min((p.offset for p in header.loads), default=size)
+    notes = b"".join(
+        reader(VMCORE, fd)(p.offset, p.filesz)
+        for p in header.phdrs
+        if p.type == elfcore.PT_NOTE and p.offset + p.filesz <= first
+    )
+    moved = [a != p.paddr for a, p in zip(addresses, header.loads, strict=True)]
+    return of_file(
+        header,
+        present,
+        restored(present, header.loads, moved, page_size),
+        source=f"{DEVICE} and {VMCORE}",
+        origin=f"{VMCORE}; PT_LOADs by {origin if blob else 'their p_paddr'}",
+        size=size,
+        notes=notes,
+        page_size=page_size,
+        warnings=warnings,
+    )
+
+
+def _same_ends(piece: Run, fd: int) -> bool:
+    """Whether a piece's first and last page are what /proc/vmcore has there."""
+    memory = Memory((piece,))
+    page = min(os.sysconf("SC_PAGE_SIZE"), piece.size)
+    try:
+        return all(
+            memory.read(at, page) == os.pread(fd, page, at) for at in (piece.phys, piece.end - page)
+        )
+    except (FaultError, OSError):
+        return True  # a bad page proves nothing; it is met again when it is read

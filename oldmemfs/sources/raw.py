@@ -1,0 +1,128 @@
+"""A raw memory image: a VM's RAM file, a saved /dev/mem; and its map of addresses."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from .. import blobscan, elfcore
+from ..dump import Dump, from_blob
+from ..errors import FaultError, FormatError, SourceError, UsageError
+from ..files import image_size, open_read, reader
+from ..memory import Memory, Run, place
+from ..options import Piece
+from ..ranges import Range
+
+if TYPE_CHECKING:
+    from ..elfcore import Header
+    from ..options import Options
+
+NAME = "raw"
+_GIB = 1 << 30
+_FOUR = 4 * _GIB
+# QEMU keeps guests of more than about 1012 GiB out of AMD's HyperTransport hole, if the host's
+# processor is AMD's: the file alone does not tell.
+_AMD_HOLE = 0xFD_0000_0000
+
+# What people try to mount, and what it takes to read it.
+_OTHER_FORMATS = (
+    (b"KDUMP   ", "a kdump-compressed dump: open it with crash or drgn"),
+    (b"DISKDUMP", "a diskdump dump: open it with crash"),
+    (b"makedumpfile\0", "a flattened dump: run makedumpfile -R DUMP < FILE first"),
+    (b"EMiL", "a LiME image: its parts go into -o ram=, or record it in padded mode"),
+    (b"AVML", "an AVML image: run avml-convert --format raw first"),
+    (b"QEVM", "a QEMU migration stream: use dump-guest-memory or a memory-backend-file"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd: decompress it first"),
+    (b"\x1f\x8b", "compressed with gzip: decompress it first"),
+    (b"\xfd7zXZ", "compressed with xz: decompress it first"),
+)
+
+
+def machine_map(machine: str | None, size: int) -> tuple[Piece, ...]:
+    """Where QEMU's machines put ``size`` bytes of RAM; identity for None (pages.md F.4).
+
+    ::
+
+        file   0            L                size
+               |---- low ---|----- high -----|
+        phys   0            L    hole    4 GiB              4 GiB + size - L
+    """
+    low = {
+        None: size,
+        "pc": size if size < 0xE000_0000 else 0xC000_0000,
+        "q35": size if size < 0xB000_0000 else 0x8000_0000,
+        "microvm": min(size, 0xC000_0000),
+    }
+    if machine == "virt":
+        return (Piece(Range(_GIB, _GIB + size), 0),)
+    if machine == "riscv-virt":
+        return (Piece(Range(2 * _GIB, 2 * _GIB + size), 0),)
+    below = low[machine]
+    if below == size:
+        return (Piece(Range(0, size), 0),)
+    end = _FOUR + size - below
+    if end > _AMD_HOLE:
+        raise UsageError(
+            f"-o machine={machine}: {size:#x} bytes of RAM may be split around AMD's hole at "
+            f"{_AMD_HOLE:#x}: say where they lie with -o ram="
+        )
+    return (Piece(Range(0, below), 0), Piece(Range(_FOUR, end), below))
+
+
+def _memory(path: str, fd: int, size: int, options: Options) -> Memory:
+    pieces = options.ram or machine_map(options.machine, size)
+    for piece in pieces:
+        if piece.offset + piece.phys.size > size:
+            raise UsageError(
+                f"{path}: {size:#x} bytes; -o ram={piece.phys}@{piece.offset:#x} ends at "
+                f"{piece.offset + piece.phys.size:#x}"
+            )
+    ordered = sorted(p.phys for p in pieces)
+    for a, b in pairwise(ordered):
+        if b.start < a.end:
+            raise UsageError(f"-o ram=: {a} and {b} overlap")
+    return Memory(tuple(place(Run(p.phys.start, p.phys.size, fd, p.offset) for p in pieces)))
+
+
+def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, str]:
+    """The header that -o elfcorehdr= names, or the only one in the image; and where it was."""
+    if isinstance(options.elfcorehdr, str):
+        fd = open_read(options.elfcorehdr)
+        return elfcore.parse(reader(options.elfcorehdr, fd), 0, options.elfcorehdr), (
+            options.elfcorehdr
+        )
+    if options.elfcorehdr is not None:
+        try:
+            header = elfcore.parse(memory.read, options.elfcorehdr, path)
+        except FaultError as error:
+            message = f"{path}: no ELF header at {options.elfcorehdr:#x}: {error}"
+            raise FormatError(f"{message}; check -o elfcorehdr= and -o ram=") from error
+        return header, f"{path} at {options.elfcorehdr:#x}"
+    address = blobscan.find(memory, path)
+    return elfcore.parse(memory.read, address, path), f"{path} at {address:#x}"
+
+
+def open(path: str | None, options: Options) -> Dump:  # noqa: A001
+    """The dump in a raw image."""
+    if path is None:
+        raise SourceError("no image was named")
+    fd = open_read(path)
+    size = image_size(path, fd)
+    start = reader(path, fd)(0, min(size, 16))
+    for magic, advice in _OTHER_FORMATS:
+        if start.startswith(magic) and not options.source:
+            raise SourceError(f"{path}: this is {advice}")
+    memory = _memory(path, fd, size, options)
+    header, origin = find_header(path, memory, options)
+    if options.arch not in (None, "any"):
+        elfcore.check_machine(header, options.arch, origin)
+    return from_blob(
+        header,
+        memory,
+        options,
+        source=path,
+        origin=origin,
+        page_size=None,
+        release=None,
+        known=memory.ranges(),
+    )

@@ -1,0 +1,78 @@
+"""View: a name in the mount and one function that draws it, evaluated once, on demand."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from .errors import OldmemError
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .badpages import BadPages
+    from .dump import Dump
+    from .layout import Layout
+    from .memory import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A file: ``layout(dump)`` draws it over ``memory(dump)``."""
+
+    name: str
+    layout: Callable[[Dump], Layout]
+    memory: Callable[[Dump], Memory] = attrgetter("memory")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveView:
+    """A short text that is written anew whenever somebody opens it."""
+
+    name: str
+    text: Callable[[Catalog], str]
+
+
+class Catalog:
+    """The views of one dump. Each fails alone: its error is kept and told again."""
+
+    def __init__(self, dump: Dump, views: Sequence[View | LiveView], badpages: BadPages) -> None:
+        self.dump = dump
+        self.views = tuple(views)
+        self.badpages = badpages
+        self._plans: dict[str, Plan | OldmemError] = {}
+        self._locks = {view.name: threading.Lock() for view in views}
+
+    def built(self, view: View | LiveView) -> Plan | None:
+        """The view's plan, if it has been built."""
+        known = self._plans.get(view.name)
+        return known if isinstance(known, Plan) else None
+
+    def plan(self, view: View) -> Plan:
+        """The view's plan, built now if it was not; one builder at a time.
+
+        Raises the ``OldmemError`` for which it cannot be built.
+        """
+        with self._locks[view.name]:
+            known = self._plans.get(view.name)
+            if known is None:
+                try:
+                    known = Plan(view.layout(self.dump), view.memory(self.dump))
+                except OldmemError as error:
+                    known = error
+                self._plans[view.name] = known
+        if isinstance(known, OldmemError):
+            raise known
+        return known
+
+    def plans(self) -> Iterable[tuple[View, Plan | OldmemError]]:
+        """Every view that is no live text, built now if it was not."""
+        for view in self.views:
+            if isinstance(view, View):
+                try:
+                    yield view, self.plan(view)
+                except OldmemError as error:
+                    yield view, error

@@ -1,0 +1,7 @@
+"""`badpages`: what could not be read so far."""
+
+from __future__ import annotations
+
+from ..view import LiveView
+
+VIEW = LiveView("badpages", lambda catalog: catalog.badpages.text())

@@ -1,0 +1,29 @@
+"""`oldmem`: physical memory at the crash, file offset = physical address.
+
+::
+
+    file   0    0x1000        0x9fc00      0x100000            end of the highest range
+           |zero|-- backup ---|--- zero ---|------ memory -----|
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..layout import Layout
+from ..view import View
+
+if TYPE_CHECKING:
+    from ..dump import Dump
+
+
+def layout(dump: Dump) -> Layout:
+    """The dead kernel's ranges at their own addresses; zeros where it had no memory."""
+    drawn = Layout()
+    for r in dump.memory.ranges():
+        drawn.zero(r.start - drawn.size, "hole")
+        drawn.memory(r.start, r.size, "memory")
+    return drawn
+
+
+VIEW = View("oldmem", layout)

@@ -1,0 +1,25 @@
+"""`vmcoreinfo`: the text in which the dead kernel describes itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import FormatError
+from ..layout import Layout
+from ..view import View
+
+if TYPE_CHECKING:
+    from ..dump import Dump
+
+
+def layout(dump: Dump) -> Layout:
+    """The text as it stands in its note."""
+    text = dump.vmcoreinfo.text
+    if not text:
+        raise FormatError(f"{dump.origin}: no VMCOREINFO note")
+    drawn = Layout()
+    drawn.bytes(text, "VMCOREINFO")
+    return drawn
+
+
+VIEW = View("vmcoreinfo", layout)
