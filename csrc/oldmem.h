@@ -116,7 +116,7 @@ struct om_rules {
 };
 
 enum om_class {
-    OM_ZEROED, /* all zero: om_zero's */
+    OM_ZEROED, /* kept, and all zero: om_zero's */
     OM_CACHE,
     OM_CACHE_PRIVATE,
     OM_USER,
@@ -150,13 +150,19 @@ struct om_job {
     uint64_t counts[OM_CLASSES]; /* pages: added to */
     uint64_t done;               /* pages looked at or jumped over: watched from other threads */
     uint32_t cancel;             /* set by another thread: stop soon */
-    uint32_t page_shift;         /* om_zero */
+    uint32_t page_shift;         /* om_zero, as the rest */
+    uint64_t zero_least;         /* pages in a run of zeros that is worth to be left out */
+    struct om_range *zeros;      /* such runs, as pfns */
+    uint64_t zero_count, zero_max;
 };
 
 /* Clears the bits of what the level excludes. Returns 0, -ENOMEM, or -ECANCELED. */
 int om_sweep(const struct om_rules *rules, struct om_job *job);
 
-/* zero.c. Clears the bits of pages that are all zero. Returns as om_sweep. */
+/*
+ * zero.c. Counts the pages that are all zero; clears the bits of long runs of them and notes those
+ * in `zeros`, as long as there is room. Returns as om_sweep.
+ */
 int om_zero(struct om_job *job);
 
 /* Keeps this process out of core dumps and ptrace: it holds another kernel's secrets. */

@@ -1,4 +1,9 @@
-/* zero.c: the kept pages, read once: those that are all zero lose their bit. */
+/*
+ * zero.c: the kept pages, read once.
+ *
+ * A zero page that is left out must still be known to be zero, not just missing: so only long runs
+ * lose their bits, and each is noted for the file to tell. Short ones stay, as zeros in the file.
+ */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -22,12 +27,31 @@ static int is_zero(const uint8_t *at, uint64_t size)
     return 1;
 }
 
+/* A run of zero pages that may go on, in one range of the memory. */
+struct zeros {
+    uint64_t page; /* its first, counted in the range */
+    uint64_t pages;
+};
+
+/* The run ends: leave it out if it is long. */
+static void end_run(struct om_job *job, const struct om_ram *ram, struct zeros *run)
+{
+    job->counts[OM_ZEROED] += run->pages;
+    if (run->pages >= job->zero_least && job->zero_count < job->zero_max) {
+        uint64_t start = ram->pfn + run->page, bit = ram->bit + run->page;
+        job->zeros[job->zero_count++] =
+            (struct om_range){.start = start, .end = start + run->pages};
+        om_bits_clear(job->kept, bit, bit + run->pages);
+    }
+    run->pages = 0;
+}
+
 /*
  * The pages from `page` of ram on, `pages` of them, all kept: returns how many were looked at.
  * A page that cannot be read may be anything, and stays.
  */
 static uint64_t look(struct om_job *job, const struct om_ram *ram, uint64_t page, uint64_t pages,
-                     uint8_t *buf, struct om_faults *faults)
+                     struct zeros *run, uint8_t *buf, struct om_faults *faults)
 {
     uint64_t shift = job->page_shift, offset = (ram->pfn + page) << shift;
     uint64_t got = om_read(job->table, offset, buf, pages << shift, faults) >> shift;
@@ -42,10 +66,14 @@ static uint64_t look(struct om_job *job, const struct om_ram *ram, uint64_t page
             lost = last + 1 - first;
         }
     }
-    for (uint64_t i = 0; i < got; i++)
-        if (is_zero(buf + (i << shift), UINT64_C(1) << shift))
-            job->counts[OM_ZEROED] +=
-                om_bits_clear(job->kept, ram->bit + page + i, ram->bit + page + i + 1);
+    for (uint64_t i = 0; i < got; i++) {
+        if (!is_zero(buf + (i << shift), UINT64_C(1) << shift))
+            end_run(job, ram, run);
+        else if (run->pages++ == 0)
+            run->page = page + i;
+    }
+    if (lost)
+        end_run(job, ram, run);
     job->counts[OM_NO_BYTES] += lost;
     return got + lost;
 }
@@ -56,20 +84,23 @@ static int zero_range(struct om_job *job, const struct om_ram *ram, uint8_t *buf
 {
     uint64_t most = CHUNK >> job->page_shift;
     uint64_t page = 0;
+    struct zeros run = {0, 0};
     while (page < ram->pages) {
         uint64_t bit = ram->bit + page;
         uint64_t same = om_bits_same(job->kept, bit, ram->bit + ram->pages);
         if (!(job->kept[bit / 8] >> bit % 8 & 1)) {
+            end_run(job, ram, &run);
             page += same;
             __atomic_store_n(&job->done, job->done + same, __ATOMIC_RELAXED);
             continue;
         }
-        same = look(job, ram, page, same < most ? same : most, buf, faults);
+        same = look(job, ram, page, same < most ? same : most, &run, buf, faults);
         page += same;
         __atomic_store_n(&job->done, job->done + same, __ATOMIC_RELAXED);
         if (__atomic_load_n(&job->cancel, __ATOMIC_RELAXED))
             return -ECANCELED;
     }
+    end_run(job, ram, &run);
     return 0;
 }
 

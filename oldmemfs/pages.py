@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .rules import Rules
 
 MAX_LEVEL = 31
+LONG = 256  # a run of so many zero pages is left out; makedumpfile's number for excluded runs
+MAX_ZEROS = 16384  # such runs; what is more stays in
 _BATCH = 8192  # extents handed to C at once: bounds what a scattered array of struct pages costs
 
 
@@ -84,6 +86,7 @@ class Classes:
 
     level: int
     kept: Kept
+    zeros: tuple[Range, ...]  # long runs of kept pages, all zero, that ``kept`` is without: pfns
     counts: dict[Class, int]  # pages
     no_section: int  # pages kept because the kernel has no struct page for them
     gaps: tuple[str, ...]  # rules that are off
@@ -96,10 +99,14 @@ def classify(
     rules: Rules,
     level: int,
     watch: Watch | None = None,
+    *,
+    long: int = LONG,
 ) -> Classes:
     """The kept pages of ``loads``, which are what the dump has of ``memory``, in bytes.
 
-    All addresses are the dead kernel's. Runs long: call it in a thread.
+    All addresses are the dead kernel's. Takes its time: call it in a thread.
+
+    Raises ``FormatError`` for more memory than can be true, ``OldmemError`` when it is cancelled.
     """
     assert 0 <= level <= MAX_LEVEL, level
     watch = watch or Watch()
@@ -110,14 +117,18 @@ def classify(
     job = watch.job
     ram = ffi.new("struct om_ram[]", [tuple(r) for r in kept.ram])
     job.ram, job.ram_count, job.kept, job.page_shift = ram, len(kept.ram), kept.handle, shift
+    zeros: tuple[Range, ...] = ()
     covered = 0
     if rules.sweeps(level):
         covered = _sweep(memory, sections, rules, level, kept, job)
     if level & 1:
         table = Table(list(memory.rows(0, memory.end, 0)), b"", memory.windows)
-        job.table = table.handle
+        found = ffi.new("struct om_range[]", MAX_ZEROS)
+        job.table, job.zeros, job.zero_max, job.zero_least = table.handle, found, MAX_ZEROS, long
         _check(lib.om_zero(job))
-    return Classes(level, kept, {c: job.counts[c] for c in Class}, kept.pages - covered, rules.gaps)
+        zeros = tuple(Range(z.start, z.end) for z in found[0 : job.zero_count])
+    counts = {c: int(job.counts[c]) for c in Class}
+    return Classes(level, kept, zeros, counts, kept.pages - covered, rules.gaps)
 
 
 def _both(a: Sequence[Range], b: Sequence[Range]) -> list[Range]:
