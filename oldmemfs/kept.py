@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
 from .errors import FormatError
-from .ranges import Range, intersect, union
+from .ranges import Range, intersect, subtract, union
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAX_PAGES = 1 << 34  # 64 TiB in pages of 4 KiB: 2 GiB of bits
 _pfn = attrgetter("pfn")
-_RANGE_SIZE = ffi.sizeof("struct om_range")
 
 
 class Ram(NamedTuple):
@@ -74,6 +73,19 @@ class Kept:
     def __contains__(self, pfn: int) -> bool:
         bit = self.bit(pfn)
         return bit is not None and bool(self.bits[bit // 8] >> bit % 8 & 1)
+
+    def restore(self, pages: Range, but: Sequence[Range] = ()) -> list[Range]:
+        """Set the bits of ``pages``, except in ``but`` (sorted, disjoint); returns those it set."""
+        lost: list[Range] = []
+        for ram in self.cut(pages):
+            whole = Range(ram.pfn, ram.end)
+            clear = subtract(whole, self.runs(whole))
+            lost += [left for hole in clear for left in subtract(hole, but)]
+        for pfn in (pfn for hole in lost for pfn in range(*hole)):
+            bit = self.bit(pfn)
+            assert bit is not None
+            self.bits[bit // 8] |= 1 << bit % 8
+        return lost
 
     def count(self) -> int:
         """How many pages are kept."""

@@ -25,14 +25,17 @@ from .ranges import Range, intersect
 from .table import Kind, Row, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from .kernel import Kernel
+    from .memmap import MemMap
     from .memory import Memory
     from .rules import Rules
 
 MAX_LEVEL = 31
 LONG = 256  # a run of so many zero pages is left out; makedumpfile's number for excluded runs
 MAX_ZEROS = 16384  # such runs; what is more stays in
+_LARGEST_PAGE = 1 << 16
 _BATCH = 8192  # extents handed to C at once: bounds what a scattered array of struct pages costs
 
 
@@ -55,12 +58,25 @@ class Class(IntEnum):
 class Section(NamedTuple):
     """The pages ``[pfn, pfn + pages)`` and where their struct pages lie, in order.
 
-    An extent is ``(phys, size)``; of one that no page table maps, ``phys`` is None.
+    An extent is ``(phys, size)``; of one that no page table maps, ``phys`` is None. They are looked
+    at once, and only if the section has memory.
     """
 
     pfn: int
     pages: int
-    extents: Sequence[tuple[int | None, int]]
+    extents: Iterable[tuple[int | None, int]]
+
+
+def sections(kernel: Kernel, maps: Iterable[MemMap]) -> Iterator[Section]:
+    """The kernel's memory map, cut where the sweep starts anew."""
+    for part in maps:
+        pfn, unit = part.pfn, part.section_pages or part.count
+        while pfn < part.end:
+            stop = min(part.end, pfn + unit - (pfn % unit if part.section_pages else 0))
+            virt = part.virt + (pfn - part.pfn) * part.struct_size
+            size = (stop - pfn) * part.struct_size
+            yield Section(pfn, stop - pfn, kernel.extents(virt, size))
+            pfn = stop
 
 
 class Watch:
@@ -122,13 +138,20 @@ def classify(
     if rules.sweeps(level):
         covered = _sweep(memory, sections, rules, level, kept, job)
     if level & 1:
-        table = Table(list(memory.rows(0, memory.end, 0)), b"", memory.windows)
+        table = Table(list(_padded(memory)), b"", memory.windows)
         found = ffi.new("struct om_range[]", MAX_ZEROS)
         job.table, job.zeros, job.zero_max, job.zero_least = table.handle, found, MAX_ZEROS, long
         _check(lib.om_zero(job))
         zeros = tuple(Range(z.start, z.end) for z in found[0 : job.zero_count])
     counts = {c: int(job.counts[c]) for c in Class}
     return Classes(level, kept, zeros, counts, kept.pages - covered, rules.gaps)
+
+
+def _padded(memory: Memory) -> Iterator[Row]:
+    """All of memory; what is missing of a page of which only a part is there is taken for zeros."""
+    for row in memory.rows(0, memory.end, 0):
+        yield row._replace(kind=Kind.ZERO) if row.kind is Kind.HOLE else row
+    yield Row(memory.end, _LARGEST_PAGE, Kind.ZERO)
 
 
 def _both(a: Sequence[Range], b: Sequence[Range]) -> list[Range]:
