@@ -7,7 +7,7 @@ oldmemfs does otherwise on purpose is marked. A page is a dict of its fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import random
@@ -95,7 +95,7 @@ class Model:
 
     def __init__(self, info: Vmcoreinfo, word: int, big_endian: bool, level: int) -> None:
         self.info, self.word, self.level = info, word, level
-        self.order = "big" if big_endian else "little"
+        self.order: Literal["big", "little"] = "big" if big_endian else "little"
         size = info.size_of("page")
         assert size
         self.size = size
