@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LINEAR = 0xC << 60
 _VMALLOC = 0xC008 << 48
 _RADIX = 0x40  # MMU_FTR_TYPE_RADIX, since 4.7; NUMBER(RADIX_MMU) since 6.9
-_MAX_PIECES = 1 << 20
+_MAX_PIECES = 1 << 18
 _NEXT = Address(0x3FFFFFFFFFFFFF00)
 _VALID = Match(1 << 63, 1 << 63)
 _LEAF = Match(3 << 62, 3 << 62)
@@ -99,14 +99,15 @@ def _vmemmap(evidence: Evidence) -> Iterator[Window]:
     if following is None or phys is None or virt is None:
         raise FormatError("VMCOREINFO does not say where vmemmap_backing has its members")
     size = 1 << _piece_shift(evidence)
-    for _ in range(_MAX_PIECES):
-        if not node:
-            return
+    seen: set[int] = set()
+    while node and node not in seen and len(seen) < _MAX_PIECES:
+        seen.add(node)
         at = _linear(node)
         start = evidence.u(at + virt)
         yield Window(start, start + size, evidence.u(at + phys))
         node = evidence.u(at + following)
-    raise FormatError("ppc64: vmemmap_list does not end", head)
+    if node:
+        raise FormatError("ppc64: vmemmap_list does not end", head)
 
 
 def _piece_shift(evidence: Evidence) -> int:
