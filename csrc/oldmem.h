@@ -84,10 +84,9 @@ uint64_t om_bits_runs(const uint8_t *bits, uint64_t from, uint64_t to, uint64_t 
 
 /*
  * pages.c: which pages of a kernel are kept, from its struct pages. Every number here was found
- * by Python in the dead kernel's VMCOREINFO; a mask of 0, an offset of OM_ABSENT or a missing
- * OM_HAS_ bit turns off the rule that needs it.
+ * by Python in the dead kernel's VMCOREINFO; a mask of 0, a width of 0 or a missing OM_HAS_ bit
+ * turns off the rule that needs it, and every offset is inside the struct page all the same.
  */
-#define OM_ABSENT UINT32_MAX
 
 enum om_hugetlb {
     OM_HUGETLB_NONE,
@@ -109,7 +108,8 @@ struct om_rules {
     uint32_t orders; /* how many orders free blocks come in */
     uint32_t has;
     uint32_t buddy, unaccepted, offline, slab_type, hugetlb_type; /* values of _mapcount */
-    uint32_t reserved;
+    uint32_t least_type; /* a _mapcount below, unsigned, is none of them */
+    uint64_t tail_bit, anon_bit; /* in the words at `head` and at `mapping` */
     uint64_t lru, private_bit, swapcache, swapbacked, slab, head_bit, hwpoison, hugetlb_bit;
     uint64_t dtor_value;
     uint64_t hugetlb_orders; /* OM_HUGETLB_FLAG: bit n is set if order n is a huge page's */

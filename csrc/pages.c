@@ -14,143 +14,13 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "internal.h"
+#include "judge.h"
 
-#include <byteswap.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define BATCH 512u     /* makedumpfile's batch: its last page is never taken for a head */
-#define CHUNK_MIN 64u  /* struct pages read at once after a jump */
-#define CHUNK_MAX 4096u /* and when it goes straight on */
-
-#define KEPT OM_CLASSES /* a verdict beside enum om_class: kept, and nothing to remark */
-
-/* ---- one struct page ------------------------------------------------------------------------ */
-
-static uint32_t load32(const struct om_rules *rules, const uint8_t *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return rules->swap ? bswap_32(value) : value;
-}
-
-static uint64_t load_word(const struct om_rules *rules, const uint8_t *at)
-{
-    if (rules->word == 4)
-        return load32(rules, at);
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return rules->swap ? bswap_64(value) : value;
-}
-
-static uint64_t load_width(const struct om_rules *rules, const uint8_t *at, uint32_t width)
-{
-    uint16_t half;
-    switch (width) {
-    case 1:
-        return *at;
-    case 2:
-        memcpy(&half, at, sizeof half);
-        return rules->swap ? bswap_16(half) : half;
-    case 4:
-        return load32(rules, at);
-    default:
-        return load_word(rules, at);
-    }
-}
-
-/* What a head says of its compound page, with the help of the struct page behind it. */
-struct compound {
-    uint64_t nr;
-    int hugetlb;
-};
-
-static struct compound compound(const struct om_rules *rules, const uint8_t *next, uint64_t pfn,
-                                uint32_t mapcount)
-{
-    struct compound found = {.nr = 1, .hugetlb = 0};
-    uint64_t order = 0, flags;
-
-    switch ((enum om_hugetlb)rules->hugetlb) {
-    case OM_HUGETLB_TYPE:
-        order = load_word(rules, next + rules->flags) & 0xff;
-        found.hugetlb = mapcount == rules->hugetlb_type;
-        break;
-    case OM_HUGETLB_FLAG:
-        flags = load_word(rules, next + rules->flags);
-        order = flags & 0xff;
-        /* A driver's compound page may carry anything there: believe it of real sizes only. */
-        found.hugetlb = (flags & rules->hugetlb_bit) && order < 64 &&
-                        (rules->hugetlb_orders >> order & 1) && pfn % (UINT64_C(1) << order) == 0;
-        break;
-    case OM_HUGETLB_DTOR:
-        found.hugetlb = load_width(rules, next + rules->dtor, rules->dtor_width) == rules->dtor_value;
-        /* fall through */
-    case OM_HUGETLB_NONE:
-        if (rules->order_width)
-            order = load_width(rules, next + rules->order, rules->order_width);
-        break;
-    }
-    if (order < rules->word * 8 && pfn % (UINT64_C(1) << order) == 0)
-        found.nr = UINT64_C(1) << order;
-    return found;
-}
-
-/*
- * The verdict on one page: a class that is excluded, or kept; *nr is the size of its block.
- * `next` is the struct page behind it, or NULL if this page cannot be a head.
- */
-static unsigned judge(const struct om_rules *rules, const uint8_t *page, const uint8_t *next,
-                      uint64_t pfn, uint64_t *nr)
-{
-    *nr = 1;
-    if (rules->head != OM_ABSENT && (load_word(rules, page + rules->head) & 1))
-        return KEPT; /* a tail: its head has decided */
-
-    uint64_t flags = load_word(rules, page + rules->flags);
-    uint32_t mapcount = rules->has || rules->hugetlb == OM_HUGETLB_TYPE
-                            ? load32(rules, page + rules->mapcount)
-                            : 0;
-    struct compound whole = {.nr = 1, .hugetlb = 0};
-    if ((flags & rules->head_bit) && next)
-        whole = compound(rules, next, pfn, mapcount);
-
-    int slab = (flags & rules->slab) ||
-               ((rules->has & OM_HAS_SLAB) && mapcount == rules->slab_type);
-    if ((rules->level & 16) && (rules->has & OM_HAS_BUDDY) && mapcount == rules->buddy && !slab) {
-        uint64_t order = load_word(rules, page + rules->private_);
-        if (order >= rules->orders)
-            return OM_BAD_ORDER;
-        *nr = UINT64_C(1) << order;
-        return OM_FREE;
-    }
-    if ((rules->level & 16) && (rules->has & OM_HAS_UNACCEPTED) && mapcount == rules->unaccepted) {
-        *nr = UINT64_C(1) << (rules->orders - 1);
-        return OM_FREE;
-    }
-
-    *nr = whole.nr;
-    int cache = (flags & rules->lru) || ((flags & rules->swapcache) &&
-                                         (!rules->swapbacked || (flags & rules->swapbacked)));
-    int anon = rules->mapping != OM_ABSENT && !slab &&
-               (load_word(rules, page + rules->mapping) & 1);
-    int private_cache = (flags & rules->private_bit) != 0;
-    if (cache && !anon && ((rules->level & 4) || ((rules->level & 2) && !private_cache)))
-        return private_cache ? OM_CACHE_PRIVATE : OM_CACHE;
-    if ((rules->level & 8) && (anon || whole.hugetlb))
-        return OM_USER;
-    if (flags & rules->hwpoison)
-        return OM_HWPOISON;
-    if ((rules->has & OM_HAS_OFFLINE) && !slab && mapcount == rules->offline)
-        return OM_OFFLINE;
-    /* A type byte (6.12 and later) with more beside it: the exported value covers it no longer. */
-    if ((rules->level & 16) && (rules->has & OM_HAS_BUDDY) && !(rules->buddy & 0xffffff) &&
-        (mapcount ^ rules->buddy) < 0x1000000 && !slab && mapcount != rules->buddy)
-        return OM_ODD_TYPE;
-    return KEPT;
-}
+#define CHUNK_MIN 64u   /* struct pages read at once after a jump */
+#define CHUNK_MAX 8192u /* and when it goes straight on */
 
 /* ---- reading the struct pages of a section ---------------------------------------------------- */
 
@@ -223,6 +93,80 @@ static int cancelled(struct om_job *job, uint64_t done)
     return __atomic_load_n(&job->cancel, __ATOMIC_RELAXED) != 0;
 }
 
+/* Excluded pages of one class, one behind the other: their bits are cleared at once. */
+struct pending {
+    unsigned verdict;
+    uint64_t start, end;
+};
+
+static void flush(struct om_job *job, uint64_t at, const struct pending *pending)
+{
+    if (pending->end > pending->start)
+        job->counts[pending->verdict] +=
+            exclude(job, at, pending->start, pending->end - pending->start);
+}
+
+/*
+ * The pages [pfn, stop), whose struct pages are in the reader. Returns where the sweep goes on.
+ * `rules` is the caller's own copy, so that no store here can change it.
+ */
+INLINE uint64_t sweep_ready(const struct om_rules *rules, struct om_job *job,
+                            const struct reader *reader, const struct om_span *span, uint64_t at,
+                            uint64_t pfn, uint64_t stop)
+{
+    const uint64_t size = reader->size;
+    const uint8_t *page = reader->buf + (pfn - span->pfn - reader->first) * size;
+    const uint8_t *last = reader->buf + (reader->have - 1) * size;
+    struct pending pending = {KEPT, 0, 0};
+    while (pfn < stop) {
+        const struct like first = like(rules, page);
+        uint64_t nr;
+        int head = pfn % BATCH != BATCH - 1 && page < last;
+        unsigned verdict = judge(rules, page, head ? page + size : NULL, pfn, &nr);
+        if (verdict >= OM_NO_STRUCT) {
+            if (verdict != KEPT)
+                job->counts[verdict]++;
+            do {
+                pfn++;
+                page += size;
+            } while (pfn < stop && same(first, like(rules, page)));
+            continue;
+        }
+        if (verdict != pending.verdict || pfn != pending.end) {
+            flush(job, at, &pending);
+            pending = (struct pending){.verdict = verdict, .start = pfn, .end = pfn};
+        }
+        pfn = pfn + nr > pfn ? pfn + nr : UINT64_MAX;
+        if (pfn < stop)
+            page += nr * size;
+        while (pfn < stop && same(first, like(rules, page))) {
+            pfn++;
+            page += size;
+        }
+        pending.end = pfn;
+    }
+    flush(job, at, &pending);
+    return pfn;
+}
+
+static uint64_t sweep_usual(const struct om_rules *rules, struct om_job *job,
+                            const struct reader *reader, const struct om_span *span, uint64_t at,
+                            uint64_t pfn, uint64_t stop)
+{
+    struct om_rules own = *rules;
+    own.word = 8;
+    own.swap = 0;
+    return sweep_ready(&own, job, reader, span, at, pfn, stop);
+}
+
+static uint64_t sweep_other(const struct om_rules *rules, struct om_job *job,
+                            const struct reader *reader, const struct om_span *span, uint64_t at,
+                            uint64_t pfn, uint64_t stop)
+{
+    struct om_rules own = *rules;
+    return sweep_ready(&own, job, reader, span, at, pfn, stop);
+}
+
 /* The pages [pfn, end) of span, all in the range `at`. Returns where the sweep goes on, or 0. */
 static uint64_t sweep_range(const struct om_rules *rules, struct om_job *job,
                             struct reader *reader, const struct om_span *span, uint64_t at,
@@ -243,21 +187,8 @@ static uint64_t sweep_range(const struct om_rules *rules, struct om_job *job,
         }
         uint64_t stop = span->pfn + reader->first + reader->ready;
         stop = stop < end ? stop : end;
-        while (pfn < stop) {
-            uint64_t behind = pfn - span->pfn - reader->first;
-            const uint8_t *page = reader->buf + behind * reader->size;
-            int head = pfn % BATCH != BATCH - 1 && behind + 1 < reader->have;
-            uint64_t nr;
-            unsigned verdict = judge(rules, page, head ? page + reader->size : NULL, pfn, &nr);
-            if (verdict >= OM_NO_STRUCT) {
-                if (verdict != KEPT)
-                    job->counts[verdict]++;
-                pfn++;
-                continue;
-            }
-            job->counts[verdict] += exclude(job, at, pfn, nr);
-            pfn = pfn + nr > pfn ? pfn + nr : UINT64_MAX;
-        }
+        pfn = (rules->word == 8 && !rules->swap ? sweep_usual : sweep_other)(rules, job, reader,
+                                                                             span, at, pfn, stop);
     }
     return pfn;
 }

@@ -222,10 +222,9 @@ def _numbers(rules: Rules, level: int) -> ffi.CData:
     n.level, n.size, n.word = level, rules.size, rules.word
     n.swap = rules.big_endian != (sys.byteorder == "big")
     n.flags = rules.flags
-    for name in ("mapping", "mapcount", "private", "head"):
-        offset = getattr(rules, name)
-        setattr(n, "private_" if name == "private" else name,
-                lib.OM_ABSENT if offset is None else offset)  # fmt: skip
+    n.head, n.tail_bit = rules.head or 0, rules.head is not None
+    n.mapping, n.anon_bit = rules.mapping or 0, rules.mapping is not None
+    n.mapcount, n.private_ = rules.mapcount or 0, rules.private or 0  # without: no types
     if rules.order:
         n.order, n.order_width = rules.order
     bits = {name: 1 << bit for name, bit in rules.bits.items()}
@@ -242,7 +241,7 @@ def _numbers(rules: Rules, level: int) -> ffi.CData:
     elif rules.dtor:
         n.hugetlb = lib.OM_HUGETLB_DTOR
         n.dtor, n.dtor_width, n.dtor_value = rules.dtor
-    n.orders = rules.orders
+    n.orders, n.least_type = rules.orders, min(rules.types.values(), default=(1 << 32) - 1)
     for name, has in (
         ("buddy", lib.OM_HAS_BUDDY if rules.orders else 0),
         ("unaccepted", lib.OM_HAS_UNACCEPTED if rules.orders else 0),
