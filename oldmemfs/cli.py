@@ -26,7 +26,7 @@ usage: oldmemfs [SOURCE] MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d]
        oldmemfs --check                       what this machine has, lacks, and how to mend it
        oldmemfs --version | --help
 
-Mounts a crashed kernel's memory as files: vmcore, oldmem, dmesg, the CPUs' registers, a summary.
+Mounts a crashed kernel's memory as files: vmcore, vmcore-kern, dmesg, registers ...
 SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, or an ELF core.
 
   -f                      stay in the foreground
@@ -41,6 +41,7 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
   -o layout=packed        image: vmcore as kernels before 3.11 make it
   -o arch=NAME|any        refuse a header that is for another machine, or take any
   -o notes=skip           go on without ELF notes that cannot be read
+  -o dump_level=N         what vmcore-kern leaves out, as makedumpfile -d (31)
   -o strict               EIO for what cannot be read, instead of zeros and a line in badpages
   -o cache=none|pages     read past the page cache, or through it
   -o allow_other          let other users in
@@ -103,7 +104,7 @@ def _source(name: str) -> str | None:
 
 def _open(path: str | None, options: Options) -> Catalog:
     dump = open_source(path, options)
-    catalog = Catalog(dump, views.of(dump), BadPages())
+    catalog = Catalog(dump, views.of(dump, options), BadPages())
     for warning in catalog.dump.warnings:
         logging.getLogger(__name__).warning("%s", warning)
     return catalog

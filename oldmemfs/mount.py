@@ -66,18 +66,20 @@ def _set_read_ahead(mountpoint: str) -> None:
                 return  # not root: slower, not wrong
 
 
-async def _serve(ready: Callable[[], None]) -> None:
+async def _serve(catalog: Catalog, ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
                 async for _ in caught:
+                    catalog.cancel()
                     pyfuse3.terminate()
                     return
 
         nursery.start_soon(stop_on_signal)
         ready()
         await pyfuse3.main()
+        catalog.cancel()
         nursery.cancel_scope.cancel()
 
 
@@ -104,6 +106,6 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, ready)
+        trio.run(_serve, catalog, ready)
     finally:
         pyfuse3.close(unmount=True)

@@ -17,6 +17,9 @@ def _rows(layout: Layout, memory: Memory) -> Iterator[Row]:
     for e in layout.extents:
         if e.fill is Fill.MEMORY:
             yield from memory.rows(e.at, e.at + e.size, e.offset)
+        elif e.fill is Fill.MASKED:
+            for row in memory.rows(e.at, e.at + e.size, e.offset):
+                yield row._replace(mask=e.mask + row.start - e.offset)
         elif e.fill is Fill.BYTES:
             yield Row(e.offset, e.size, Kind.BYTES, e.at)
         else:
@@ -28,7 +31,7 @@ class Plan:
 
     def __init__(self, layout: Layout, memory: Memory) -> None:
         self.layout = layout
-        self.table = Table(_rows(layout, memory), layout.data, memory.windows)
+        self.table = Table(_rows(layout, memory), layout.data, memory.windows, layout.mask)
         self.size = layout.size
 
     def address(self, offset: int) -> int | None:
@@ -41,6 +44,6 @@ class Plan:
                 low = middle
             else:
                 high = middle
-        if low == high or extents[low].fill is not Fill.MEMORY:
+        if low == high or extents[low].fill not in (Fill.MEMORY, Fill.MASKED):
             return None
         return extents[low].at + (offset - extents[low].offset)

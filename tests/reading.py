@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 def catalog_of(path: str, options: str = "") -> Catalog:
     """The views of the dump at ``path``."""
-    dump = open_source(path, parse([options]))
-    return Catalog(dump, views.of(dump), BadPages())
+    parsed = parse([options])
+    dump = open_source(path, parsed)
+    return Catalog(dump, views.of(dump, parsed), BadPages())
 
 
 def plan_of(catalog: Catalog, name: str) -> Plan:

@@ -118,7 +118,7 @@ def test_list_shows_every_layout(ram: str) -> None:
     done = run(*OLDMEMFS, "--list", ram)
     assert (done.returncode, done.stderr) == (1, "")  # there is no log in it
     names = [w[:-1] for w in done.stdout.splitlines() if w.endswith(":")]
-    assert names[:4] == ["vmcore", "oldmem", "dmesg", "dmesg.json"]
+    assert names[:4] == ["vmcore", "vmcore-kern", "filter-report", "oldmem"]
     assert names[-1] == "vmcoreinfo"
     assert "0x4000 memory 0x0000000000020000 PT_LOAD" in done.stdout
 

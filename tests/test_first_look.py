@@ -41,6 +41,9 @@ def test_a_real_crash(golden: str, tmp_path: Path) -> None:
         assert [r["seq"] for r in records] == list(range(len(records)))
         assert all(0 <= r["level"] <= 7 for r in records)
         assert sum(r["text"].count("\n") + 1 for r in records) == dmesg.count(b"\n")
+        assert '"vmcore-kern", "size": null' in (mnt / "summary.json").read_text()
+        assert (mnt / "vmcore-kern").stat().st_size
+        assert (mnt / "filter-report").stat().st_size
         summary = json.loads((mnt / "summary.json").read_text())
         assert summary["panic"] == "Kernel panic - not syncing: sysrq triggered crash"
         assert summary["registers_agree"] is True

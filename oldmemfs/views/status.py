@@ -38,13 +38,18 @@ def _lines(catalog: Catalog) -> Iterator[str]:
     yield "views"
     for view in catalog.views:
         if isinstance(view, View) and not view.name.startswith("cpu/"):
-            known = catalog.outcome(view)
-            size = str(known.size) if isinstance(known, Plan) else f"cannot be read: {known}"
-            yield f"  {view.name:<12} {size}"
+            yield f"  {view.name:<14} {_state(catalog, view)}"
     yield f"bad pages    {catalog.badpages.size} bytes so far"
     yield f"warnings     {len(dump.warnings)}"
     for warning in dump.warnings:
         yield f"  {warning}"
+
+
+def _state(catalog: Catalog, view: View) -> str:
+    known = catalog.outcome(view, wait=False)
+    if known is None and view.scan:
+        return view.scan.progress()
+    return str(known.size) if isinstance(known, Plan) else f"cannot be read: {known}"
 
 
 def text(catalog: Catalog) -> str:

@@ -36,8 +36,10 @@ def _pids(dump: Dump) -> Iterator[int | None]:
 def _views(catalog: Catalog) -> Iterator[ViewLine]:
     for view in catalog.views:
         if isinstance(view, View) and not view.name.startswith("cpu/"):
-            known = catalog.outcome(view)
-            yield ViewLine(view.name, known.size if isinstance(known, Plan) else None, view.opens)
+            known = catalog.outcome(view, wait=False)
+            size = known.size if isinstance(known, Plan) else None
+            opens = view.scan.progress() if known is None and view.scan else view.opens
+            yield ViewLine(view.name, size, opens)
 
 
 def _summary(catalog: Catalog) -> Summary:
