@@ -2,7 +2,8 @@
 
 ``python tests/bench_scan.py [GiB]``: the recorded crashes, and synthetic kernels of so much memory,
 with no free page and with almost nothing but free blocks. Both read the same file in turn; the
-best of nine counts, since others may use the machine. Written to /dev/shm: the struct pages of the synthetic ones take GiB / 64.
+best of nine counts, since others may use the machine. Written to /dev/shm: the struct pages of the
+synthetic ones take GiB / 64.
 """
 
 from __future__ import annotations
