@@ -19,8 +19,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define CHUNK_MIN 64u   /* struct pages read at once after a jump */
+#define CHUNK_MIN 8u    /* struct pages read at once after a jump */
 #define CHUNK_MAX 8192u /* and when it goes straight on */
+#define LARGE 256u      /* pages in a block that is worth a jump: reading on costs less */
 
 /* ---- reading the struct pages of a section ---------------------------------------------------- */
 
@@ -31,6 +32,7 @@ struct reader {
     uint64_t have;  /* how many are there, all readable */
     uint64_t ready; /* how many of them can be judged: the one behind a head must be there too */
     uint64_t chunk;
+    uint64_t jumped; /* pages of large blocks that need not be there, since the last read */
     uint64_t passed; /* pages of earlier sections, for who watches */
     struct om_faults faults;
     uint8_t buf[];
@@ -42,10 +44,10 @@ struct reader {
  */
 static uint64_t refill(struct reader *reader, const struct om_span *span, uint64_t index)
 {
-    int straight = index - (reader->first + reader->ready) < CHUNK_MIN;
-    reader->chunk = straight ? reader->chunk * 2 : CHUNK_MIN;
+    reader->chunk = reader->jumped * 2 < reader->ready ? reader->chunk * 2 : CHUNK_MIN;
     if (reader->chunk > CHUNK_MAX)
         reader->chunk = CHUNK_MAX;
+    reader->jumped = 0;
     uint64_t left = span->pages - index;
     uint64_t want = reader->chunk + 1 < left ? reader->chunk + 1 : left;
     uint64_t offset = span->offset + index * reader->size;
@@ -111,7 +113,7 @@ static void flush(struct om_job *job, uint64_t at, const struct pending *pending
  * `rules` is the caller's own copy, so that no store here can change it.
  */
 INLINE uint64_t sweep_ready(const struct om_rules *rules, struct om_job *job,
-                            const struct reader *reader, const struct om_span *span, uint64_t at,
+                            struct reader *reader, const struct om_span *span, uint64_t at,
                             uint64_t pfn, uint64_t stop)
 {
     const uint64_t size = reader->size;
@@ -137,6 +139,8 @@ INLINE uint64_t sweep_ready(const struct om_rules *rules, struct om_job *job,
             pending = (struct pending){.verdict = verdict, .start = pfn, .end = pfn};
         }
         pfn = pfn + nr > pfn ? pfn + nr : UINT64_MAX;
+        if (nr >= LARGE)
+            reader->jumped += nr;
         if (pfn < stop)
             page += nr * size;
         while (pfn < stop && same(first, like(rules, page))) {
@@ -150,7 +154,7 @@ INLINE uint64_t sweep_ready(const struct om_rules *rules, struct om_job *job,
 }
 
 static uint64_t sweep_usual(const struct om_rules *rules, struct om_job *job,
-                            const struct reader *reader, const struct om_span *span, uint64_t at,
+                            struct reader *reader, const struct om_span *span, uint64_t at,
                             uint64_t pfn, uint64_t stop)
 {
     struct om_rules own = *rules;
@@ -160,7 +164,7 @@ static uint64_t sweep_usual(const struct om_rules *rules, struct om_job *job,
 }
 
 static uint64_t sweep_other(const struct om_rules *rules, struct om_job *job,
-                            const struct reader *reader, const struct om_span *span, uint64_t at,
+                            struct reader *reader, const struct om_span *span, uint64_t at,
                             uint64_t pfn, uint64_t stop)
 {
     struct om_rules own = *rules;
@@ -197,7 +201,7 @@ static int sweep_span(const struct om_rules *rules, struct om_job *job, struct r
                       const struct om_span *span, uint64_t at)
 {
     uint64_t pfn = span->pfn, end = span->pfn + span->pages;
-    reader->first = reader->ready = 0;
+    reader->first = reader->ready = reader->jumped = 0;
     for (; at < job->ram_count && job->ram[at].pfn < end; at++) {
         const struct om_ram *ram = &job->ram[at];
         uint64_t high = ram->pfn + ram->pages < end ? ram->pfn + ram->pages : end;

@@ -93,9 +93,10 @@ class Kept:
 
     def cut(self, pages: Range) -> Iterator[Ram]:
         """What of ``pages`` has bits."""
-        for ram in self.ram[max(bisect_right(self.ram, pages.start, key=_pfn) - 1, 0) :]:
-            if ram.pfn >= pages.end:
-                break
+        i = max(bisect_right(self.ram, pages.start, key=_pfn) - 1, 0)
+        while i < len(self.ram) and self.ram[i].pfn < pages.end:
+            ram = self.ram[i]
+            i += 1
             if both := intersect(Range(ram.pfn, ram.end), pages):
                 yield Ram(both.start, both.size, ram.bit + both.start - ram.pfn)
 
