@@ -165,6 +165,45 @@ int om_sweep(const struct om_rules *rules, struct om_job *job);
  */
 int om_zero(struct om_job *job);
 
+/*
+ * opened.c, requests.c, serve.c: reads answered without Python. `device` is /dev/fuse, mounted;
+ * requests that are no reads of an open file go through `peer`, a SOCK_SEQPACKET socket, to whoever
+ * holds its other end; that one's replies come back. Both descriptors are closed by om_serve_stop.
+ */
+struct om_serve;
+
+/* [offset, offset + size) of the file `node` could not be read. */
+struct om_met {
+    uint64_t node, offset, size;
+};
+#define OM_MET_MAX 4096
+
+/* Starts the threads. NULL and errno when it cannot, the descriptors as they were. */
+struct om_serve *om_serve_start(int device, int peer, uint32_t threads, int strict);
+
+/* An eventfd: readable when there are faults worth a word, or when it has ended. */
+int om_serve_wake(const struct om_serve *serve);
+
+/* 0: serving; 1: unmounted; -errno: /dev/fuse failed. */
+int om_serve_ended(const struct om_serve *serve);
+
+/* From now on, until om_serve_close, reads of `handle` are reads of `table`. 0 or -errno. */
+int om_serve_open(struct om_serve *serve, uint64_t handle, uint64_t node,
+                  const struct om_table *table);
+
+/* Returns when no thread looks at the table any more. */
+void om_serve_close(struct om_serve *serve, uint64_t handle);
+
+/* Moves what was met since the last call into out: its count; *lost bytes found no room. */
+uint32_t om_serve_met(struct om_serve *serve, struct om_met out[OM_MET_MAX], uint64_t *lost);
+
+/* Ends the threads, whatever they wait for, and closes: a mount that is left is dead then. */
+void om_serve_stop(struct om_serve *serve);
+
+/* mount(2) of a fuse.oldmemfs, ro,nosuid,nodev,noexec; umount2(2), lazily. 0 or -errno. */
+int om_mount(const char *source, const char *target, const char *options);
+int om_umount(const char *target);
+
 /* Keeps this process out of core dumps and ptrace: it holds another kernel's secrets. */
 int om_hide_process(void);
 

@@ -40,6 +40,11 @@ class BadPages:
         if first:
             _log.warning("%s: old memory that cannot be read; see badpages", name)
 
+    def lose(self, size: int) -> None:
+        """Count bytes that were met but could not be told apart."""
+        with self._lock:
+            self._lost += size
+
     def _settle(self, name: str) -> None:
         met = union(self._met.get(name, []) + self._pending.pop(name, []))
         self._lost += sum(r.size for r in met[_MOST:])

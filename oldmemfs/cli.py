@@ -44,6 +44,7 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
   -o dump_level=N         what vmcore-kern leaves out, as makedumpfile -d (31)
   -o strict               EIO for what cannot be read, instead of zeros and a line in badpages
   -o cache=none|pages     read past the page cache, or through it
+  -o reads=c|python       answer reads in C threads (root's default) or in Python
   -o allow_other          let other users in
 """
 
@@ -151,6 +152,8 @@ def _mount(command: Command, options: Options) -> int:
         strict=options.strict,
         direct_io=options.cache != "pages",
         allow=options.allow,
+        # -d shows what passes through libfuse, and reads in C do not
+        in_c=(options.reads or ("python" if command.debug or os.getuid() else "c")) == "c",
         debug=command.debug,
         name=os.path.abspath(path) if path else "oldmemfs",
     )

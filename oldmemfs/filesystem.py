@@ -1,9 +1,10 @@
 """Filesystem: names, inodes and errno. Knows no ELF, no kernel, no /dev/mem.
 
 Its boundary is total: a handler raises ``FUSEError`` or nothing, because pyfuse3 ends the mount on
-any other exception. Reads run inline in the one trio thread: a thread hop costs more than the copy
-of a MiB, and a capture kernel has one CPU. Plans that are not built yet are built in a thread, so
-that every other file goes on being served.
+any other exception. Where a ``Server`` answers reads in C, it is told of every open file, and the
+read handler here is its model. Else reads run inline in the one trio thread: a thread hop costs
+more than the copy of a MiB, and a capture kernel has one CPU. Plans that are not built yet are
+built in a thread, so that every other file goes on being served.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import trio
 
 from .errors import OldmemError
 from .plan import Plan
-from .table import MIB, Reader
+from .table import MIB, Kind, Reader, Row, Table
 from .tree import Node, grow
 from .view import LiveView, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from .serve import Server
     from .view import Catalog
 
 P = ParamSpec("P")
@@ -38,11 +40,11 @@ _FOREVER = 86400.0  # seconds that the kernel may keep a name or a size: they ne
 
 @dataclass(slots=True)
 class Open:
-    """An open file: a plan, or the text that a live view had when it was opened."""
+    """An open file: a plan's table, or of the text that a live view had when it was opened."""
 
     name: str
     plan: Plan | None
-    text: bytes = b""
+    table: Table
 
 
 def _errno(error: Exception, what: str) -> int:
@@ -74,10 +76,18 @@ class Filesystem(pyfuse3.Operations):
     """The catalog's views, served read-only to whoever mounted them."""
 
     def __init__(
-        self, catalog: Catalog, *, strict: bool, direct_io: bool, uid: int, gid: int
+        self,
+        catalog: Catalog,
+        server: Server | None,
+        *,
+        strict: bool,
+        direct_io: bool,
+        uid: int,
+        gid: int,
     ) -> None:
         super().__init__()
         self._catalog = catalog
+        self._server = server
         self._strict = strict
         self._direct_io = direct_io
         self._owner = (uid, gid)
@@ -103,10 +113,14 @@ class Filesystem(pyfuse3.Operations):
             return await trio.to_thread.run_sync(self._catalog.plan, view, abandon_on_cancel=True)
         return self._catalog.plan(view)
 
+    def _text(self, view: LiveView) -> bytes:
+        self.collect()
+        return view.text(self._catalog).encode()
+
     async def _size(self, node: Node) -> int:
         """Exact, waiting for a scan if need be; 0 for a view that cannot be built."""
         if isinstance(node.view, LiveView):
-            return len(node.view.text(self._catalog).encode())
+            return len(self._text(node.view))
         if node.view is None:
             return 0
         try:
@@ -197,11 +211,16 @@ class Filesystem(pyfuse3.Operations):
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EACCES)
         if isinstance(view, LiveView):
-            opened = Open(view.name, None, view.text(self._catalog).encode())
+            text = self._text(view)
+            rows = [Row(0, len(text), Kind.BYTES)] if text else []
+            opened = Open(view.name, None, Table(rows, text, None))
         else:
-            opened = Open(view.name, await self._plan(view))
+            plan = await self._plan(view)
+            opened = Open(view.name, plan, plan.table)
         handle = self._next_handle
         self._next_handle += 1
+        if self._server:
+            self._server.open(handle, inode, opened.table)
         self._open[handle] = opened
         direct = self._direct_io or opened.plan is None
         return pyfuse3.FileInfo(fh=handle, direct_io=direct, keep_cache=not direct)
@@ -212,10 +231,8 @@ class Filesystem(pyfuse3.Operations):
         """The bytes, short only at the end; unreadable ones as zeros, or EIO if strict."""
         try:
             opened = self._open[fh]
-            if opened.plan is None:
-                return opened.text[off : off + size]
-            data, faults = self._reader.read(opened.plan.table, off, size)
-            if faults:
+            data, faults = self._reader.read(opened.table, off, size)
+            if faults and opened.plan:
                 self._catalog.badpages.add(opened.name, opened.plan, faults)
                 if self._strict:
                     raise pyfuse3.FUSEError(errno.EIO)
@@ -227,4 +244,18 @@ class Filesystem(pyfuse3.Operations):
 
     async def release(self, fh: int) -> None:
         """Forget an open file."""
+        if self._server:
+            self._server.close(fh)
         self._open.pop(fh, None)
+
+    def collect(self) -> None:
+        """Take over what the server's threads could not read, for ``badpages``."""
+        if self._server is None:
+            return
+        met, lost = self._server.met()
+        for inode, fault in met:
+            view = self._nodes[inode].view
+            plan = self._catalog.known(view) if view else None
+            if view and isinstance(plan, Plan):
+                self._catalog.badpages.add(view.name, plan, [fault])
+        self._catalog.badpages.lose(lost)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
 from dataclasses import dataclass
@@ -11,8 +13,8 @@ import pyfuse3
 import trio
 
 from .errors import SourceError, UsageError
-from .files import read_text
 from .filesystem import Filesystem
+from .serve import Mount, Server
 from .table import hide_process
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .view import Catalog
 
 _READ_AHEAD_KIB = 1024
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Manner:
     strict: bool
     direct_io: bool
     allow: frozenset[str]
+    in_c: bool  # reads are answered in C, if this process may mount by itself
     debug: bool
     name: str  # what the mount table shows as the source
 
@@ -52,21 +56,19 @@ def _fuse_options(manner: Manner) -> set[str]:
 
 
 def _set_read_ahead(mountpoint: str) -> None:
-    """Let the page cache ask for a MiB at a time; the default 128 KiB halves a copy's speed.
-
-    The device number comes from mountinfo: a stat of the mount would wait for this very process.
-    """
-    for line in (read_text("/proc/self/mountinfo") or "").splitlines():
-        fields = line.split()
-        if fields[4].encode().decode("unicode_escape") == mountpoint and "fuse.oldmemfs" in fields:
-            try:
-                with open(f"/sys/class/bdi/{fields[2]}/read_ahead_kb", "w") as knob:
-                    knob.write(str(_READ_AHEAD_KIB))
-            except OSError:
-                return  # not root: slower, not wrong
+    """Let the page cache ask for a MiB at a time; the default 128 KiB halves a copy's speed."""
+    mount = Mount.at(mountpoint)
+    if mount:
+        try:
+            with open(f"/sys/class/bdi/{mount.device}/read_ahead_kb", "w") as knob:
+                knob.write(str(_READ_AHEAD_KIB))
+        except OSError:
+            return  # not root: slower, not wrong
 
 
-async def _serve(catalog: Catalog, ready: Callable[[], None]) -> None:
+async def _serve(
+    catalog: Catalog, filesystem: Filesystem, server: Server | None, ready: Callable[[], None]
+) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
@@ -76,11 +78,30 @@ async def _serve(catalog: Catalog, ready: Callable[[], None]) -> None:
                     pyfuse3.terminate()
                     return
 
+        async def follow(server: Server) -> None:
+            while not server.ended:
+                await trio.lowlevel.wait_readable(server.wake)
+                os.read(server.wake, 8)
+                filesystem.collect()
+            catalog.cancel()
+            pyfuse3.terminate()
+
         nursery.start_soon(stop_on_signal)
+        if server:
+            nursery.start_soon(follow, server)
         ready()
         await pyfuse3.main()
         catalog.cancel()
         nursery.cancel_scope.cancel()
+
+
+def _own_mount(mountpoint: str, manner: Manner) -> Server | None:
+    """A mount whose reads C answers; None, with a warning, where this process may not make one."""
+    try:
+        return Server(mountpoint, manner.name, everybody=bool(manner.allow))
+    except OSError as error:
+        _log.warning("reads are answered in Python, which is slower: %s", error)
+        return None
 
 
 def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[], None]) -> None:
@@ -88,24 +109,33 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
 
     ``mountpoint`` is absolute and without symbolic links.
     """
+    server = _own_mount(mountpoint, manner) if manner.in_c else None
     filesystem = Filesystem(
         catalog,
+        server,
         strict=manner.strict,
         direct_io=manner.direct_io,
         uid=os.getuid(),
         gid=os.getgid(),
     )
-    try:
-        pyfuse3.init(filesystem, mountpoint, _fuse_options(manner))
-    except RuntimeError as error:
-        raise SourceError(
-            f"{mountpoint}: cannot mount ({error}); oldmemfs --check says what is missing"
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        if server:
+            stack.callback(server.stop)
+            stack.callback(server.unmount)
+        target = server.pyfuse3_mountpoint() if server else mountpoint
+        try:
+            pyfuse3.init(filesystem, target, _fuse_options(manner))
+        except RuntimeError as error:
+            raise SourceError(
+                f"{mountpoint}: cannot mount ({error}); oldmemfs --check says what is missing"
+            ) from error
+        stack.callback(pyfuse3.close, unmount=server is None)
+        if server:
+            server.start(strict=manner.strict)
         if os.getuid() == 0:
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, catalog, ready)
-    finally:
-        pyfuse3.close(unmount=True)
+        trio.run(_serve, catalog, filesystem, server, ready)
+        if server:
+            server.check()

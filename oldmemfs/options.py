@@ -45,6 +45,7 @@ class Options:
     dump_level: int = 31  # makedumpfile's -d
     strict: bool = False
     cache: str | None = None  # "none", "pages"; by measurement when not given
+    reads: str | None = None  # "c", "python"; by privilege when not given
     allow: frozenset[str] = field(default_factory=frozenset)  # allow_other, allow_root
 
 
@@ -123,6 +124,7 @@ _VALUES: dict[str, Callable[[str], object]] = {
     "note_align": _note_align,
     "dump_level": _dump_level,
     "cache": _choice("cache", "none", "pages"),
+    "reads": _choice("reads", "c", "python"),
 }
 
 

@@ -1,6 +1,7 @@
 """A table in C: the offsets of one space, each led to its bytes. The only reader there is.
 
-Runs are sorted and contiguous from offset 0. This module and ``pages`` alone import the extension.
+Runs are sorted and contiguous from offset 0. This module, ``pages`` and ``serve`` alone import the
+extension.
 """
 
 from __future__ import annotations

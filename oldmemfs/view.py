@@ -68,7 +68,7 @@ class Catalog:
                     known = error
                 self._plans[view.name] = known
         if isinstance(known, OldmemError):
-            raise known
+            raise known.with_traceback(None)  # a kept error would gather every raise's frames
         return known
 
     def outcome(self, view: View, *, wait: bool = True) -> Plan | OldmemError | None:

@@ -1,0 +1,140 @@
+/*
+ * requests.c: what the threads between the kernel and a FUSE library do.
+ *
+ *   kernel --/dev/fuse--> worker --FUSE_READ of an open file--> copy, writev --> kernel
+ *                           |
+ *                           +--everything else--> peer: library --> replier --> kernel
+ *
+ * A request is never dropped: what can be neither answered nor passed on is answered with an error,
+ * because whoever waits for it waits in the kernel. The reading path allocates nothing.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "serve.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define MAX_WRITE OM_PAGE /* nobody writes, but the kernel demands room for it */
+
+/* A failure is not an error here: ENOENT, the request was given up; ENODEV, the mount is gone. */
+static void write_reply(const struct om_serve *serve, uint64_t unique, int error,
+                        unsigned char *data, size_t size)
+{
+    struct fuse_out_header out = {
+        .len = (uint32_t)(sizeof out + size), .error = error, .unique = unique};
+    struct iovec parts[2] = {{&out, sizeof out}, {data, size}};
+    ssize_t written = writev(serve->device, parts, size ? 2 : 1);
+    (void)written;
+}
+
+static void wake_python(const struct om_serve *serve)
+{
+    uint64_t one = 1;
+    ssize_t written = write(serve->wake, &one, sizeof one); /* fails only if it is awake already */
+    (void)written;
+}
+
+/* Answers a read of a file that is registered; 0 when it is not. */
+static int answer(struct om_worker *worker, const struct fuse_in_header *in,
+                  const struct fuse_read_in *wanted)
+{
+    struct om_serve *serve = worker->serve;
+    struct om_file *file = wanted->size <= OM_MAX_READ ? om_opened_hold(&serve->opened, wanted->fh)
+                                                    : NULL;
+    if (!file)
+        return 0;
+
+    uint64_t done = 0, part = 1;
+    int error = 0;
+    while (done < wanted->size && part > 0) {
+        part = om_read(file->table, wanted->offset + done, worker->data + done,
+                       wanted->size - done, &worker->faults);
+        done += part;
+        if (worker->faults.count > 0) {
+            if (om_opened_met(&serve->opened, file, &worker->faults))
+                wake_python(serve);
+            error = serve->strict ? -EIO : 0;
+        }
+    }
+    om_opened_drop(&serve->opened, file);
+    write_reply(serve, in->unique, error, worker->data, error ? 0 : (size_t)done);
+    return 1;
+}
+
+static void pass_on(struct om_serve *serve, const struct fuse_in_header *in, size_t size)
+{
+    if (in->opcode == FUSE_INIT)
+        atomic_store(&serve->greeting, in->unique);
+    while (send(serve->peer, in, size, MSG_NOSIGNAL) < 0) {
+        if (errno != EINTR || atomic_load(&serve->stopping)) {
+            write_reply(serve, in->unique, -EIO, NULL, 0);
+            return;
+        }
+    }
+}
+
+static void handle(struct om_worker *worker, size_t size)
+{
+    const struct fuse_in_header *in = (const void *)worker->request;
+    const struct fuse_read_in *wanted = (const void *)(in + 1);
+
+    if (in->opcode == FUSE_READ && size >= sizeof *in + sizeof *wanted &&
+        answer(worker, in, wanted))
+        return;
+    /* No read is given up half way, and the library would keep an interrupt of one for ever. */
+    if (in->opcode != FUSE_INTERRUPT)
+        pass_on(worker->serve, in, size);
+}
+
+void *om_worker_body(void *argument)
+{
+    struct om_worker *worker = argument;
+    struct om_serve *serve = worker->serve;
+
+    while (!atomic_load(&serve->stopping)) {
+        ssize_t size = read(serve->device, worker->request, OM_REQUEST_ROOM);
+        if (size >= (ssize_t)sizeof(struct fuse_in_header)) {
+            handle(worker, (size_t)size);
+        } else if (size >= 0 || errno == ENODEV || errno == ECONNABORTED) {
+            atomic_store(&serve->ended, 1);
+            break;
+        } else if (errno != EINTR && errno != EAGAIN && errno != ENOENT) {
+            atomic_store(&serve->ended, -errno);
+            break;
+        }
+    }
+    wake_python(serve);
+    return NULL;
+}
+
+/* The library asks for room for writes of a MiB: requests stay small if there are none. */
+static void shrink_writes(struct om_serve *serve, size_t size)
+{
+    const struct fuse_out_header *out = (const void *)serve->reply;
+    struct fuse_init_out *init = (void *)(serve->reply + sizeof *out);
+
+    if (size >= sizeof *out + FUSE_COMPAT_22_INIT_OUT_SIZE && !out->error &&
+        out->unique == atomic_load(&serve->greeting) && init->max_write > MAX_WRITE)
+        init->max_write = MAX_WRITE;
+}
+
+void *om_replier_body(void *argument)
+{
+    struct om_serve *serve = argument;
+
+    for (;;) {
+        ssize_t size = recv(serve->peer, serve->reply, OM_REPLY_ROOM, 0);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size <= 0)
+            return NULL;
+        shrink_writes(serve, (size_t)size);
+        ssize_t written = write(serve->device, serve->reply, (size_t)size);
+        (void)written; /* as in write_reply */
+    }
+}

@@ -1,0 +1,67 @@
+/* serve.h: what opened.c, requests.c and serve.c share. */
+#ifndef OLDMEM_SERVE_H
+#define OLDMEM_SERVE_H
+
+#include "internal.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define OM_MAX_READ (1u << 20)     /* what the mount's max_read= says */
+#define OM_REQUEST_ROOM (64u << 10) /* the largest request: an ioctl's, a batch of forgets */
+#define OM_REPLY_ROOM (OM_MAX_READ + OM_PAGE) /* the library's largest reply: a read's */
+
+/* An open file. It stays as long as somebody holds it: om_serve_close waits for that. */
+struct om_file {
+    struct om_file *next;
+    uint64_t handle, node;
+    const struct om_table *table;
+    uint32_t holders;
+    uint32_t told; /* its first fault was reported */
+};
+
+#define OM_BUCKETS 64u
+struct om_opened {
+    pthread_mutex_t lock;
+    pthread_cond_t dropped;
+    struct om_file *buckets[OM_BUCKETS]; /* by handle */
+    uint32_t met_count;
+    uint64_t met_lost; /* bytes that found no room in `met` */
+    struct om_met met[OM_MET_MAX];
+};
+
+struct om_worker {
+    struct om_serve *serve;
+    pthread_t thread;
+    unsigned char *request, *data;
+    struct om_faults faults;
+};
+
+struct om_serve {
+    int device, peer, wake;
+    int strict;
+    atomic_int stopping;
+    atomic_int ended;              /* as om_serve_ended */
+    atomic_uint_fast64_t greeting; /* the `unique` of FUSE_INIT */
+    struct om_opened opened;
+    pthread_t replier;
+    unsigned char *reply;
+    uint32_t count;
+    struct om_worker workers[];
+};
+
+void om_opened_init(struct om_opened *opened);
+void om_opened_clear(struct om_opened *opened); /* no thread may look at it any more */
+
+/* The file of a handle, held until om_opened_drop; NULL when there is none. */
+struct om_file *om_opened_hold(struct om_opened *opened, uint64_t handle);
+void om_opened_drop(struct om_opened *opened, struct om_file *file);
+
+/* Notes what a read of a held file met; nonzero when that should be collected soon. */
+int om_opened_met(struct om_opened *opened, struct om_file *file, const struct om_faults *faults);
+
+/* requests.c: the bodies of the threads. */
+void *om_worker_body(void *worker);
+void *om_replier_body(void *serve);
+
+#endif

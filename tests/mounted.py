@@ -1,0 +1,104 @@
+"""Mounting for tests: a small core with a part missing, what its views must hold, a daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+PAGE = 4096
+DATA = 5 * MIB + 3 * PAGE  # of the core's first PT_LOAD
+LOST = 3 * MIB + PAGE  # of its second one, behind the end of the file
+START = 0x1000  # the file offset of the first one, and so its physical address
+
+
+def no_mount_reason() -> str | None:
+    """Why nothing can be mounted here; None if it can."""
+    if not os.path.exists("/dev/fuse"):
+        return "there is no /dev/fuse"
+    return "mount(2) is root's" if os.getuid() else None
+
+
+def write_core(path: str) -> dict[str, bytes]:
+    """Write an ELF core whose second PT_LOAD is cut off; what `vmcore` and `oldmem` must hold.
+
+    ::
+
+        file   0         START                  START + DATA
+               |- ELF ---|------ PT_LOAD 1 -----|      (PT_LOAD 2)      |
+        phys             START                  START + DATA            + LOST
+    """
+    data = random.Random(1).randbytes(DATA)
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH",
+        b"\x7fELF\2\1\1", 4, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0,
+    )  # fmt: skip
+    for at, size in ((START, DATA), (START + DATA, LOST)):
+        header += struct.pack("<IIQQQQQQ", 1, 7, at, at, at, size, size, 0)
+    with open(path, "wb") as file:
+        file.write(header.ljust(START, b"\0") + data)
+    return {
+        "vmcore": header.ljust(START, b"\0") + data + bytes(LOST),
+        "oldmem": bytes(START) + data + bytes(LOST),
+    }
+
+
+@dataclass
+class Daemon:
+    """A mounted oldmemfs."""
+
+    process: subprocess.Popen[bytes]
+    directory: str
+
+    def path(self, view: str) -> str:
+        """A view's path."""
+        return os.path.join(self.directory, view)
+
+    def is_mounted(self) -> bool:
+        """Whether the directory is a mount, asked without touching it."""
+        with open("/proc/self/mountinfo", encoding="ascii") as file:
+            return any(line.split()[4] == self.directory for line in file)
+
+    def end(self, timeout: float = 20) -> tuple[int, str]:
+        """Exit status and all of stderr, once it ends."""
+        _, said = self.process.communicate(timeout=timeout)
+        return self.process.returncode, said.decode()
+
+
+@contextlib.contextmanager
+def mounted(
+    source: str, directory: str, options: str, command: tuple[str, ...] = ("-m", "oldmemfs")
+) -> Iterator[Daemon]:
+    """A daemon in the foreground that serves; unmounted and ended afterwards, whatever happened."""
+    os.makedirs(directory, exist_ok=True)
+    arguments = [sys.executable, *command, source, directory, "-f", "-o", options]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
+    daemon = Daemon(process, os.path.realpath(directory))
+    try:
+        deadline = time.monotonic() + 20
+        while not daemon.is_mounted():
+            assert process.poll() is None, daemon.end()
+            assert time.monotonic() < deadline, "not mounted in time"
+            time.sleep(0.01)
+        yield daemon
+    finally:
+        if daemon.is_mounted():
+            subprocess.run(["umount", "-l", directory], check=False)
+        if process.poll() is None:
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        if process.poll() is None:
+            process.kill()
+        if process.stderr:
+            process.stderr.close()

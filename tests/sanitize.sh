@@ -1,0 +1,17 @@
+#!/bin/sh
+# Runs serve.c's threads under ThreadSanitizer, then under AddressSanitizer and UBSan.
+#   tests/sanitize.sh [SECONDS] [CC]
+set -eu
+seconds=${1:-5}
+compiler=${2:-${CC:-cc}}
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for sanitizer in thread address,undefined; do
+    "$compiler" -std=gnu11 -O1 -g -Wall -Wextra -Werror "-fsanitize=$sanitizer" \
+        -fno-sanitize-recover=all -I "$here/../csrc" -o "$work/stress" "$here/serve_stress.c" \
+        "$here"/../csrc/opened.c "$here"/../csrc/requests.c "$here"/../csrc/serve.c \
+        "$here"/../csrc/table.c "$here"/../csrc/bits.c "$here"/../csrc/window.c -lpthread
+    echo "$sanitizer:"
+    TSAN_OPTIONS=halt_on_error=1 timeout "$((seconds + 60))" "$work/stress" "$seconds"
+done

@@ -1,0 +1,109 @@
+"""64 readers at once, some killed, some mapping: every byte right, nothing left behind.
+
+OLDMEMFS_STRESS_SECONDS says for how long; a few seconds when it says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import random
+import signal
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+from mounted import MIB, Daemon, mounted, no_mount_reason, write_core
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+reason = no_mount_reason()
+pytestmark = [pytest.mark.mount, pytest.mark.skipif(reason is not None, reason=str(reason))]
+SECONDS = float(os.environ.get("OLDMEMFS_STRESS_SECONDS", "4"))
+READERS = 64
+
+
+def read_once(directory: str, chance: random.Random, contents: dict[str, bytes]) -> None:
+    """Open a view, read or map it here and there, close it; the bytes must be the model's."""
+    view = chance.choice([*contents, "status", "badpages"])
+    fd = os.open(os.path.join(directory, view), os.O_RDONLY)
+    try:
+        for _ in range(chance.randrange(1, 20)):
+            whole = contents.get(view)
+            if whole is None:
+                assert os.pread(fd, MIB, 0).endswith(b"\n")
+                continue
+            at = chance.randrange(len(whole) + 5000)
+            size = chance.choice([1, 100, 4096, 70_000, MIB, 2 * MIB])
+            wanted = whole[at : at + size]
+            if wanted and chance.random() < 0.2:
+                with mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped:
+                    got = mapped[at : at + size]
+            else:
+                got = os.pread(fd, size, at)
+            assert got == wanted, f"{view} {at:#x} {size:#x}"
+    finally:
+        os.close(fd)
+
+
+def start_reader(directory: str, seed: int, contents: dict[str, bytes]) -> int:
+    """Fork a reader that reads until it is killed; it ends by itself only if a byte is wrong."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        chance = random.Random(seed)
+        while True:
+            read_once(directory, chance, contents)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(7)
+
+
+def resources(daemon: Daemon) -> tuple[int, int]:
+    """Descriptors, and KiB of anonymous memory, of the daemon."""
+    proc = f"/proc/{daemon.process.pid}"
+    with open(f"{proc}/status") as file:
+        anonymous = next(line for line in file if line.startswith("RssAnon"))
+    return len(os.listdir(f"{proc}/fd")), int(anonymous.split()[1])
+
+
+@pytest.mark.parametrize("cache", ["none", "pages"])
+def test_many_readers(tmp_path: Path, cache: str) -> None:
+    path = str(tmp_path / "core")
+    contents = write_core(path)
+    with mounted(path, str(tmp_path / "mount"), f"reads=c,cache={cache}") as daemon:
+        chance = random.Random(1)
+        for view in contents:  # plans are built, buffers touched
+            with open(daemon.path(view), "rb") as file:
+                file.read()
+        readers = [start_reader(daemon.directory, i, contents) for i in range(READERS)]
+        before = None
+        end = time.monotonic() + SECONDS
+        killed = 0
+        try:
+            while time.monotonic() < end:
+                time.sleep(0.02)
+                slot = chance.randrange(READERS)
+                os.kill(readers[slot], signal.SIGKILL)
+                _, status = os.waitpid(readers[slot], 0)
+                assert os.WIFSIGNALED(status), f"a reader ended with {status:#x}"
+                killed += 1
+                readers[slot] = start_reader(daemon.directory, READERS + killed, contents)
+                if before is None and time.monotonic() > end - SECONDS / 2:
+                    before = resources(daemon)
+            assert before
+            after = resources(daemon)
+        finally:
+            for reader in readers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(reader, signal.SIGKILL)
+            statuses = [os.waitpid(reader, 0)[1] for reader in readers]
+        assert all(map(os.WIFSIGNALED, statuses)), "a reader found a wrong byte"
+        assert killed > SECONDS
+        assert after[0] <= before[0], "descriptors leak"
+        assert after[1] < before[1] + 2048, "memory leaks"
