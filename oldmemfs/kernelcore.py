@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 GAP = 256  # makedumpfile's
 MAX_PIECES = 0xFFFE - 1  # e_phnum 0xffff would mean that the number stands elsewhere
 MAX_FILE = 1 << 62
+_NOWHERE = (2**32 - 1, 2**64 - 1)  # i386 highmem has no virtual address
 _MOST_OFTEN = 4  # kernel text is in two PT_LOADs; nothing is in more than a few
 
 
@@ -103,7 +104,7 @@ def _pieces(load: Phdr, runs: Sequence[Range], shift: int) -> list[Phdr]:
     for run in runs:
         part = intersect(Range(run.start << shift, run.end << shift), whole)
         assert part, f"pages {run} are not in {whole}"
-        vaddr = load.vaddr + part.start - load.paddr
+        vaddr = load.vaddr if load.vaddr in _NOWHERE else load.vaddr + part.start - load.paddr
         pieces.append(load._replace(vaddr=vaddr, paddr=part.start, filesz=part.size,
                                     memsz=part.size))  # fmt: skip
     return pieces

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .arch.space import SectionBits
 from .errors import FaultError, FormatError
-from .ranges import Range, union
+from .ranges import Range, subtract, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .kernel import Kernel
 
-_MAX_STRUCT = 512
+_MAX_STRUCT = 512  # bytes in a struct page
 _MAX_NODES = 4096
 # PRESENT, HAS_MEM_MAP, ONLINE (4.13), EARLY (5.3), TAINT_ZONE_DEVICE (5.12), VMEMMAP_PREINIT
 # (6.15); sections are large enough that these six bits are never part of the address
@@ -39,7 +39,7 @@ _FLAGS = 0x3F
 _HAS_MEM_MAP = 0x2
 _MAX_SECTIONS = 1 << 22
 _MAX_SECTION_STRUCT = 256
-_SAMPLES = 2048  # of so many sections it is looked whether their struct pages are there
+_SAMPLES = 2048
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,8 +128,7 @@ def _discontiguous(kernel: Kernel, size: int, nodes: int) -> list[MemMap]:
         virt = kernel.u(node + array) if node else 0
         if not virt:
             continue  # the node does not exist, or has no memory
-        span = _node_span(kernel, node)
-        if span is None:
+        if (span := _node_span(kernel, node)) is None:
             raise FormatError("VMCOREINFO does not say OFFSET(pglist_data.node_start_pfn)")
         first, end = span[0], min(span[1], _max_pfn(kernel))
         if first < end:
@@ -182,8 +181,7 @@ def _sections(kernel: Kernel, page: int, symbol: int) -> list[_Section]:
         try:
             at = kernel.u(symbol) if indirect else symbol
             found = list(_read(kernel, page, at, bits))
-            step = len(found) // _SAMPLES + 1
-            mapped = sum(_is_mapped(kernel, s) for s in found[::step]) * step << bits.section
+            mapped = _mapped(kernel, found, bits)
         except (FaultError, FormatError) as error:
             reasons.append(f"as {bits.section}/{bits.physmem} bits: {error}")
             continue
@@ -200,18 +198,14 @@ def _bits(kernel: Kernel) -> list[SectionBits]:
     """What is said (MAX_PHYSMEM_BITS 5.9, SECTION_SIZE_BITS 5.14), else what the kernel may use."""
     section = kernel.info.number("SECTION_SIZE_BITS")
     physmem = kernel.info.number("MAX_PHYSMEM_BITS")
-    made = [
-        SectionBits(
-            bits.section if section is None else section,
-            bits.physmem if physmem is None else physmem,
-        )
-        for bits in kernel.arch.sections(kernel.info)
-    ]
-    return [
-        bits
-        for bits in dict.fromkeys(made)
-        if kernel.page_shift < bits.section < bits.physmem <= 64 and bits.section < 48
-    ]
+    may_use = kernel.arch.sections(kernel.info)
+    sizes = [b.section for b in may_use] if section is None else [section] * len(may_use)
+    totals = [b.physmem for b in may_use] if physmem is None else [physmem] * len(may_use)
+    made = dict.fromkeys(map(SectionBits, sizes, totals))
+    fit = [b for b in made if kernel.page_shift < b.section < b.physmem <= 64]
+    if not fit:
+        raise FormatError(f"no kernel has sections of 2^{section} of 2^{physmem} bytes")
+    return fit
 
 
 class _Array(NamedTuple):
@@ -264,7 +258,7 @@ def _wanted(kernel: Kernel, array: _Array, bits: SectionBits) -> list[Range]:
     """The numbers of the sections that hold memory."""
     unit = 1 << bits.section
     numbers = union(
-        Range(r.start // unit, min(-(-r.end // unit), array.total)) for r in kernel.memory.ranges()
+        Range(r.start // unit, min(-(-r.end // unit), array.total)) for r in kernel.memory.ranges
     )
     if sum(r.size for r in numbers) > _MAX_SECTIONS:
         raise FormatError(f"memory up to {kernel.memory.end:#x} has too many sections")
@@ -285,6 +279,17 @@ def _blocks(
             if virt := kernel.u(at + root * kernel.word):
                 yield start, kernel.read(virt + first * array.size, (stop - start) * array.size)
             start = stop
+
+
+def _mapped(kernel: Kernel, found: list[_Section], bits: SectionBits) -> int:
+    """How much memory has struct pages that are there, as far as a sample of sections tells."""
+    sample = found[:: len(found) // _SAMPLES + 1]
+    there = sum(_is_mapped(kernel, section) for section in sample)
+    unit = 1 << bits.section
+    covered = union(Range(s.number * unit, (s.number + 1) * unit) for s in found)
+    ranges = kernel.memory.ranges
+    bare = sum(hole.size for r in ranges for hole in subtract(r, covered))
+    return (sum(r.size for r in ranges) - bare) * there // max(len(sample), 1)
 
 
 def _is_mapped(kernel: Kernel, section: _Section) -> bool:

@@ -56,10 +56,9 @@ def _set_read_ahead(mountpoint: str) -> None:
 
     The device number comes from mountinfo: a stat of the mount would wait for this very process.
     """
-    path = os.path.realpath(mountpoint)
     for line in (read_text("/proc/self/mountinfo") or "").splitlines():
         fields = line.split()
-        if fields[4].encode().decode("unicode_escape") == path and "fuse.oldmemfs" in fields:
+        if fields[4].encode().decode("unicode_escape") == mountpoint and "fuse.oldmemfs" in fields:
             try:
                 with open(f"/sys/class/bdi/{fields[2]}/read_ahead_kb", "w") as knob:
                     knob.write(str(_READ_AHEAD_KIB))
@@ -67,23 +66,28 @@ def _set_read_ahead(mountpoint: str) -> None:
                 return  # not root: slower, not wrong
 
 
-async def _serve(ready: Callable[[], None]) -> None:
+async def _serve(catalog: Catalog, ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
                 async for _ in caught:
+                    catalog.cancel()
                     pyfuse3.terminate()
                     return
 
         nursery.start_soon(stop_on_signal)
         ready()
         await pyfuse3.main()
+        catalog.cancel()
         nursery.cancel_scope.cancel()
 
 
 def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[], None]) -> None:
-    """Mount, call ``ready``, serve until unmounted or told to stop, leave nothing mounted."""
+    """Mount, call ``ready``, serve until unmounted or told to stop, leave nothing mounted.
+
+    ``mountpoint`` is absolute and without symbolic links.
+    """
     filesystem = Filesystem(
         catalog,
         strict=manner.strict,
@@ -102,6 +106,6 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, ready)
+        trio.run(_serve, catalog, ready)
     finally:
         pyfuse3.close(unmount=True)

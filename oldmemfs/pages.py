@@ -127,7 +127,7 @@ def classify(
     assert 0 <= level <= MAX_LEVEL, level
     watch = watch or Watch()
     shift = rules.page_shift
-    readable = pages_of(memory.ranges(), shift)
+    readable = pages_of(memory.ranges, shift)
     kept = Kept(_both(pages_of(loads, shift), readable), shift)
     watch.total = kept.pages * (2 if level & 1 else 1)
     job = watch.job

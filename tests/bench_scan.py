@@ -103,7 +103,7 @@ def synthetic(folder: Path, name: str, size: int, pages: Mapping[int, Mapping[st
 def compare(label: str, path: Path, level: int) -> None:
     """One line."""
     crash = open_source(str(path), Options())
-    size = sum(r.size for r in crash.memory.ranges())
+    size = sum(r.size for r in crash.memory.ranges)
     mine, their = [], []
     for _ in range(RUNS):
         their.append(theirs(path, level))

@@ -56,6 +56,7 @@ class Tables:
         self._machine, self._ram, self._root = machine, ram, root
         self._tables: dict[int, dict[int, int]] = {root: {}}
         self._depths = {root: 0}
+        self._children: dict[tuple[int, int], int] = {}
 
     def map(self, virt: int, phys: int, size: int, largest: int = 64) -> None:
         """Map with the largest leaves that fit, none above ``1 << largest``."""
@@ -90,17 +91,15 @@ class Tables:
             table = self._below(table, index, level)
 
     def _below(self, table: int, index: int, depth: int) -> int:
-        entry = self._tables[table].get(index)
-        for phys in self._tables:
-            if entry is not None and entry == self._table_entry(phys, depth):
-                return phys
-        bits = self._machine.levels[depth + 1][1]
-        size = max(self._machine.entry.size << bits, 1 << self._machine.page_shift)
-        phys = self._ram.allocate(size, size)
-        self._tables[phys] = {}
-        self._depths[phys] = depth + 1
-        self._tables[table][index] = self._table_entry(phys, depth)
-        return phys
+        child = self._children.get((table, index))
+        if child is None:
+            size = self._machine.entry.size << self._machine.levels[depth + 1][1]
+            child = self._ram.allocate(size, size)
+            self._children[table, index] = child
+            self._tables[child] = {}
+            self._depths[child] = depth + 1
+        self._tables[table][index] = self._table_entry(child, depth)
+        return child
 
     def _table_entry(self, phys: int, depth: int) -> int:
         return self._machine.table(phys, self._machine.levels[depth][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import time
 from dataclasses import replace
 
@@ -172,6 +173,24 @@ def test_extents_are_what_single_walks_say(
         last = (phys, None if phys is None else phys + length)
         at += length
     assert at == HOLE + start + size
+
+
+@each_machine
+def test_the_header_leads_to_the_same_kernel(machine: Machine) -> None:
+    """The builder's ELF header: its notes and PT_LOADs say what the crash says."""
+    crash = Crash(machine, model_of(machine))
+    order = ">" if machine.big_endian else "<"
+    blob = crash.elfcorehdr(cpus=2)
+    count = struct.unpack_from(f"{order}H", blob, 56)[0]
+    assert len(blob) == 64 + 56 * count
+    found = [struct.unpack_from(f"{order}2I6Q", blob, 64 + 56 * i) for i in range(count)]
+    notes = [crash.memory.read(h[2], h[5]) for h in found if h[0] == 4]
+    assert [len(n) for n in notes[:2]] == [356, 356]
+    info = Vmcoreinfo.parse(notes[2][24:])
+    loads = [(virt, phys, size) for kind, _, _, virt, phys, size, _, _ in found if kind == 1]
+    assert info == crash.vmcoreinfo
+    kernel = Kernel.of(crash.memory, info, machine.e_machine, machine.big_endian, loads)
+    assert kernel.loads == crash.loads
 
 
 # hostile memory

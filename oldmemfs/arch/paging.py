@@ -1,10 +1,10 @@
 """Page tables, walked: one walker for every architecture, which states only its numbers.
 
 A walk yields spans: ``[virt, virt + size)`` is at ``phys``, or at None where nothing is mapped.
-A span never outgrows one entry of a table, so large leaves cost one step whatever their size::
+Large leaves cost one step whatever their size; neighbours in one table are joined::
 
-    virt      |-------- 2 MiB leaf --------|- 4 KiB -|- 4 KiB -|------- absent, 2 MiB -------|
-    phys      0x40000000                   0x1234000 0x9000    None
+    virt      |-------- 2 MiB leaf --------|- 4 KiB -|- 2 x 4 KiB -|----- absent, 2 MiB -----|
+    phys      0x40000000                   0x1234000 0x9000        None
 
 The depth is the number of levels and every step moves forward, so a cycle of tables ends too.
 A table that cannot be read maps nothing.
@@ -149,16 +149,27 @@ class Paging:
         unit = 1 << level.shift
         count = min(-(-(end - (virt & -unit)) // unit), (1 << level.bits) - index)
         group = self.group if depth == len(self.levels) - 1 else None
+        (is_table, table_value), (is_leaf, leaf_value) = level.table, level.leaf
+        mask, left, high, up = self.frame
+        start: int | None = None  # [virt - held, virt) is at start, or nowhere
+        held = 0
         for value in self._entries(table + index * self.entry.size, count) or (0,):
-            if _is(level.table, value):
-                return
-            stop = min((virt & -unit) + unit, end)
+            if held and value & is_table == table_value and value:
+                break
             phys = None
-            if _is(level.leaf, value):
+            if value & is_leaf == leaf_value and value:
                 whole = 1 << group.shift if group and _is(group.match, value) else unit
-                phys = _address(self.frame, value) & -whole | virt & whole - 1
-            yield Span(phys, stop - virt)
-            virt = stop
+                phys = (value & mask) << left | (value & high) << up
+                phys = phys & -whole | virt & whole - 1
+            step = min(unit - (virt & unit - 1), end - virt)
+            if held and (phys is not start if start is None else phys != start + held):
+                yield Span(start, held)
+                held = 0
+            if not held:
+                start = phys
+            held += step
+            virt += step
+        yield Span(start, held)
 
     def _entries(self, phys: int, count: int) -> tuple[int, ...]:
         """Up to ``count`` entries from ``phys`` on, or none if they cannot be read."""
