@@ -120,7 +120,7 @@ NUMBERS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(data=st.data(), generation=st.sampled_from(GENERATIONS), word=st.sampled_from((4, 8)))
 def test_garbage_is_refused_or_swept(
     data: st.DataObject, generation: Generation, word: int
