@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oldmemfs.errors import FormatError
@@ -50,6 +50,7 @@ RANGES = st.lists(st.tuples(st.integers(0, 700), st.integers(1, 200)), min_size=
 )
 
 
+@settings(deadline=None)
 @given(data=st.data(), ranges=RANGES, gap=st.integers(1, 70))
 def test_runs_are_the_models(data: st.DataObject, ranges: list[Range], gap: int) -> None:
     everything = [p for r in ranges for p in range(*r)]
@@ -64,6 +65,7 @@ def test_runs_are_the_models(data: st.DataObject, ranges: list[Range], gap: int)
     assert [p for p in range(-1, 1000) if p in kept] == pfns
 
 
+@settings(deadline=None)
 @given(data=st.data(), ranges=RANGES)
 def test_restore_sets_what_was_lost(data: st.DataObject, ranges: list[Range]) -> None:
     everything = [p for r in ranges for p in range(*r)]
@@ -86,6 +88,7 @@ def memory() -> Iterator[Memory]:
     os.close(fd)
 
 
+@settings(deadline=None)
 @given(data=st.data(), clear=st.sets(st.integers(0, 1023)), start=st.integers(0, 4 << 20),
        size=st.integers(1, 1 << 20))  # fmt: skip
 def test_no_byte_of_an_excluded_page_is_read(

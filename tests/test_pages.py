@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pagemodel import GENERATIONS, Generation, Model, draw_page
 
+from oldmemfs.errors import FormatError
 from oldmemfs.memory import Memory, Run
 from oldmemfs.pages import Class, Section, classify
 from oldmemfs.ranges import Range
@@ -111,3 +112,38 @@ def test_c_is_the_model(
         assert found.no_section == 6
     finally:
         world.close()
+
+
+NUMBERS = st.sampled_from(
+    (0, 1, 2, 7, 8, 16, 31, 32, 33, 56, 60, 63, 64, 255, 4096, 1 << 31, (1 << 32) - 1, 1 << 62,
+     (1 << 63) - 1, 1 << 63, (1 << 64) - 1, -1, -129, -(1 << 31), -(1 << 63))
+)  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(data=st.data(), generation=st.sampled_from(GENERATIONS), word=st.sampled_from((4, 8)))
+def test_garbage_is_refused_or_swept(
+    data: st.DataObject, generation: Generation, word: int
+) -> None:
+    """Any number in VMCOREINFO, any struct page: an error or an end, and never a page too many."""
+    lines = [line.split("=") for line in generation.text(word).decode().splitlines()]
+    for line in data.draw(st.lists(st.sampled_from(lines[1:]), min_size=1, max_size=4)):
+        line[1] = str(data.draw(NUMBERS))
+    info = Vmcoreinfo.parse("\n".join("=".join(line) for line in lines).encode())
+    try:
+        rules = Rules.of(info, "x86_64", word, big_endian=data.draw(st.booleans()))
+    except FormatError:
+        return
+    rng = random.Random(data.draw(st.integers(0, 1 << 32)))
+    fd = os.memfd_create("garbage")
+    try:
+        os.pwrite(fd, rng.randbytes(64 * rules.size), ARRAY)
+        memory = Memory((Run(0, ARRAY + 64 * rules.size, fd, 0),))
+        array = Section(600, 64, [(ARRAY, 64 * rules.size)])
+        loads = [Range(600 << rules.page_shift, 700 << rules.page_shift)]
+        found = classify(memory, loads, [array], rules, 30)
+    finally:
+        os.close(fd)
+    gone = [c for c in Class if c not in (Class.NO_STRUCT, Class.BAD_ORDER, Class.ODD_TYPE)]
+    inside = found.kept.pages
+    assert sum(found.counts[c] for c in gone) == inside - found.kept.count()
