@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from crash import Crash
 from crash_arch import X86_64
-from goldenset import NAMES, dump, kernel, save_vmcore
+from golden import golden_sets
+from goldenset import dump, save_vmcore
 from pagemodel import BASE, GENERATIONS
 
 from oldmemfs.memmap import memory_map
@@ -56,7 +57,7 @@ def theirs(path: Path, level: int) -> float:
 
 def ours(crash: Dump, level: int) -> float:
     """Seconds from the memory map's sections to all bits, page-table walks included."""
-    dead = kernel(crash)
+    dead = crash.kernel
     maps = memory_map(dead)
     rules = Rules.of(crash.vmcoreinfo, "x86_64", 8, big_endian=False)
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in crash.header.loads]
@@ -121,7 +122,7 @@ def main() -> None:
     size = int(sys.argv[1] if len(sys.argv) > 1 else "8") * GIB
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         folder = Path(name)
-        for recorded in NAMES:
+        for recorded in golden_sets():
             path = folder / "vmcore"
             save_vmcore(dump(recorded), path)
             compare(recorded, path, 31)

@@ -40,13 +40,14 @@ def golden_sets() -> list[str]:
     return sorted(path.parent.name for path in _FOLDER.glob("*/ram.img.zst"))
 
 
-def _cases() -> list[object]:
+def cases() -> list[object]:
+    """The names as parameters; one that skips, with the reason, where none are here."""
     if names := golden_sets():
         return [pytest.param(name, marks=pytest.mark.golden) for name in names]
     return [pytest.param("", marks=pytest.mark.skip(f"no recorded crashes in {_FOLDER}"))]
 
 
-each_golden = pytest.mark.parametrize("golden", _cases())
+each_golden = pytest.mark.parametrize("golden", cases())
 
 
 def folder(name: str) -> Path:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from goldenset import NAMES, dump, kernel, save_vmcore
+from golden import cases
+from goldenset import dump, save_vmcore
 from pagemodel import Model, draw_page
 
 from oldmemfs.memmap import memory_map
@@ -63,7 +64,7 @@ def theirs(vmcore: Path, level: int, folder: Path) -> set[int]:
 
 
 def ours(crash: Dump, level: int) -> set[int]:
-    dead = kernel(crash)
+    dead = crash.kernel
     rules = Rules.of(crash.vmcoreinfo, "x86_64", 8, big_endian=False)
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in crash.header.loads]
     found = classify(dead.memory, loads, sections(dead, memory_map(dead)), rules, level & ~1)
@@ -77,7 +78,7 @@ class Patient:
         self.path = folder / "vmcore"
         save_vmcore(dump(name), self.path)
         self.crash = open_source(str(self.path), Options())
-        dead = kernel(self.crash)
+        dead = self.crash.kernel
         self.maps = memory_map(dead)
         self.info = self.crash.vmcoreinfo
         self.places = [
@@ -110,7 +111,7 @@ class Patient:
                             file.write(page)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=cases())
 def patient(request: pytest.FixtureRequest) -> Iterator[Patient]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         yield Patient(request.param, Path(folder))
