@@ -16,7 +16,7 @@ if [ -n "$need" ]; then
     [ "$(id -u)" = 0 ] || root="sudo"
     $root apt-get -q update
     # shellcheck disable=SC2086 # a list of words is meant
-    $root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $need
+    $root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $need
 fi
 
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {

@@ -3,6 +3,6 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
-apt-get -q install -y --no-install-recommends \
+apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends \
     binutils busybox-static cpio debian-archive-keyring fuse3 kexec-tools mount \
     qemu-system-x86 zstd
