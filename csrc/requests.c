@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define LONG_READ (64u << 10)
 #define MAX_WRITE OM_PAGE /* nobody writes, but the kernel demands room for it */
 
 /* A failure is not an error here: ENOENT, the request was given up; ENODEV, the mount is gone. */
@@ -91,24 +92,53 @@ static void handle(struct om_worker *worker, size_t size)
         pass_on(worker->serve, in, size);
 }
 
-void *om_worker_body(void *argument)
+/* Waits for a request: its size; 0 when there will be no more. */
+static size_t next_request(struct om_worker *worker)
 {
-    struct om_worker *worker = argument;
     struct om_serve *serve = worker->serve;
 
     while (!atomic_load(&serve->stopping)) {
         ssize_t size = read(serve->device, worker->request, OM_REQUEST_ROOM);
-        if (size >= (ssize_t)sizeof(struct fuse_in_header)) {
-            handle(worker, (size_t)size);
-        } else if (size >= 0 || errno == ENODEV || errno == ECONNABORTED) {
+        if (size >= (ssize_t)sizeof(struct fuse_in_header))
+            return (size_t)size;
+        if (size >= 0 || errno == ENODEV || errno == ECONNABORTED) {
             atomic_store(&serve->ended, 1);
             break;
-        } else if (errno != EINTR && errno != EAGAIN && errno != ENOENT) {
+        }
+        if (errno != EINTR && errno != EAGAIN && errno != ENOENT) {
             atomic_store(&serve->ended, -errno);
             break;
         }
     }
     wake_python(serve);
+    return 0;
+}
+
+static int is_long(const struct om_worker *worker)
+{
+    const struct fuse_in_header *in = (const void *)worker->request;
+    const struct fuse_read_in *wanted = (const void *)(in + 1);
+    return in->opcode == FUSE_READ && wanted->size >= LONG_READ;
+}
+
+/*
+ * One thread listens, and answers what is short by itself: the kernel would wake the threads in
+ * turn, and a page from a thread that sleeps costs a fifth more. Only a long read lets the next
+ * one listen.
+ */
+void *om_worker_body(void *argument)
+{
+    struct om_worker *worker = argument;
+    size_t size;
+
+    do {
+        pthread_mutex_lock(&worker->serve->turn);
+        while ((size = next_request(worker)) > 0 && !is_long(worker))
+            handle(worker, size);
+        pthread_mutex_unlock(&worker->serve->turn);
+        if (size > 0)
+            handle(worker, size);
+    } while (size > 0);
     return NULL;
 }
 

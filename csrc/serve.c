@@ -80,6 +80,7 @@ static void dismantle(struct om_serve *serve, uint32_t count, int replier)
     if (serve->wake >= 0)
         close(serve->wake);
     om_opened_clear(&serve->opened);
+    pthread_mutex_destroy(&serve->turn);
     free(serve);
 }
 
@@ -89,6 +90,7 @@ struct om_serve *om_serve_start(int device, int peer, uint32_t threads, int stri
     if (!serve)
         return NULL;
     om_opened_init(&serve->opened);
+    pthread_mutex_init(&serve->turn, NULL);
     serve->device = device;
     serve->peer = peer;
     serve->strict = strict;

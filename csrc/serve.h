@@ -44,6 +44,7 @@ struct om_serve {
     atomic_int ended;              /* as om_serve_ended */
     atomic_uint_fast64_t greeting; /* the `unique` of FUSE_INIT */
     struct om_opened opened;
+    pthread_mutex_t turn; /* to wait for the next request */
     pthread_t replier;
     unsigned char *reply;
     uint32_t count;

@@ -2,9 +2,9 @@
 
     python3 tests/bench_read.py IMAGE [-o OPTIONS] [--rounds 5] [--peer FILE]
 
-IMAGE is mounted with oldmemfs (as it comes, and with each -o cache=), the same bytes are served by
-plainfs.c (a C file system on libfuse, cached and direct) and read from the tmpfs file itself. In a
-capture kernel, without IMAGE, the peer is /proc/vmcore. The rounds take the readers in turn.
+IMAGE is mounted with oldmemfs (as it comes, and with each of --variants), the same bytes are served
+by plainfs.c (a C file system on libfuse, cached and direct) and read from the tmpfs file itself. In
+a capture kernel, without IMAGE, the peer is /proc/vmcore. The rounds take the readers in turn.
 """
 
 from __future__ import annotations
@@ -59,8 +59,18 @@ def random_reads(path: str) -> int:
     return RANDOM_READS * 4096
 
 
+def four(path: str) -> int:
+    """Read the whole file with four dd at once; bytes read."""
+    command = ["dd", f"if={path}", "of=/dev/null", "bs=1M"]
+    readers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(4)]
+    if any(reader.wait() for reader in readers):
+        raise SystemExit(f"{path}: a reader failed")
+    return 4 * os.path.getsize(path)
+
+
 JOBS: dict[str, Callable[[str], int]] = {
     "dd bs=1M": lambda path: dd(path, "1M"),
+    "4 x dd bs=1M": four,
     "dd bs=128k": lambda path: dd(path, "128k"),
     "cp": copy,
     "random 4k": random_reads,
@@ -124,16 +134,16 @@ def main() -> None:
     parser.add_argument("image", nargs="?")
     parser.add_argument("-o", dest="options", default="")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--variants", default="none,pages", help="-o cache= values to compare")
+    parser.add_argument(
+        "--variants", default="cache=pages reads=python", help="-o values to compare"
+    )
     arguments = parser.parse_args()
     oldmemfs = [sys.executable, "-P", "-m", "oldmemfs"]
     source = [arguments.image] if arguments.image else []
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
         readers = {}
-        extra = {"oldmemfs": ""} | {
-            f"cache={v}": f"cache={v}" for v in arguments.variants.split(",") if v
-        }
+        extra = {"oldmemfs": ""} | {v: v for v in arguments.variants.split()}
         for name, option in extra.items():
             mountpoint = os.path.join(work, name)
             os.mkdir(mountpoint)
