@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define SMALLEST (64u << 10) /* what a read somewhere maps around it */
+
 struct window {
     int fd;
     uint64_t lo, hi; /* what of fd is mapped, [lo, hi) */
@@ -163,11 +165,14 @@ void om_windows_free(struct om_windows *windows)
     free(windows);
 }
 
-/* Maps the largest window around `at` that the kernel grants, a page at the least. */
-static int map_around(struct window *window, const struct om_run *run, uint64_t at, uint64_t size)
+/* Maps [at, at + size), rounded to it, or as much of it as the kernel grants: a page at the least. */
+static int map_from(struct window *window, const struct om_run *run, uint64_t at, uint64_t size)
 {
+    uint64_t grain = size < SMALLEST ? size : SMALLEST;
     for (; size >= OM_PAGE; size /= 2) {
-        uint64_t lo = at / size * size;
+        if (grain > size)
+            grain = size;
+        uint64_t lo = at / grain * grain;
         uint64_t hi = lo + size;
         if (lo < run->lo)
             lo = run->lo;
@@ -185,13 +190,34 @@ static int map_around(struct window *window, const struct om_run *run, uint64_t 
     return 0;
 }
 
+/*
+ * How much to map for a miss: little for a read somewhere, since /dev/mem maps every page at once;
+ * twice the window that ends near here, up to the largest, for one that goes on.
+ */
+static uint64_t size_for(const struct om_windows *windows, const struct om_run *run, uint64_t at,
+                         uint64_t wanted)
+{
+    uint64_t size = SMALLEST;
+    while (size < wanted)
+        size *= 2;
+    for (uint32_t i = 0; i < windows->count; i++) {
+        const struct window *window = &windows->slots[i];
+        uint64_t length = window->hi - window->lo;
+        if (window->used && window->fd == run->fd && at >= window->hi &&
+            at - window->hi < SMALLEST && 2 * length > size)
+            size = 2 * length;
+    }
+    return size < windows->size ? size : windows->size;
+}
+
 static int holds(const struct window *window, const struct om_run *run, uint64_t at)
 {
     return window->used && window->fd == run->fd && at >= window->lo && at < window->hi;
 }
 
 /* A window that holds `at`, with one more user; NULL when the kernel maps nothing there. */
-static struct window *acquire(struct om_windows *windows, const struct om_run *run, uint64_t at)
+static struct window *acquire(struct om_windows *windows, const struct om_run *run, uint64_t at,
+                              uint64_t wanted)
 {
     struct window *found = NULL;
     pthread_mutex_lock(&windows->lock);
@@ -212,8 +238,9 @@ static struct window *acquire(struct om_windows *windows, const struct om_run *r
             pthread_cond_wait(&windows->freed, &windows->lock);
             continue;
         }
+        uint64_t size = size_for(windows, run, at, wanted);
         unmap(oldest);
-        if (!map_around(oldest, run, at, windows->size))
+        if (!map_from(oldest, run, at, size))
             break;
         found = oldest;
     }
@@ -239,7 +266,7 @@ uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, ui
     uint64_t page_rest = OM_PAGE - at % OM_PAGE;
     *bad = size < page_rest ? size : page_rest;
 
-    struct window *window = acquire(windows, run, at);
+    struct window *window = acquire(windows, run, at, size);
     if (!window)
         return 0;
     uint64_t part = size < window->hi - at ? size : window->hi - at;

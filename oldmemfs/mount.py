@@ -66,12 +66,15 @@ def _set_read_ahead(mountpoint: str) -> None:
             return  # not root: slower, not wrong
 
 
-async def _serve(filesystem: Filesystem, server: Server | None, ready: Callable[[], None]) -> None:
+async def _serve(
+    catalog: Catalog, filesystem: Filesystem, server: Server | None, ready: Callable[[], None]
+) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
                 async for _ in caught:
+                    catalog.cancel()
                     pyfuse3.terminate()
                     return
 
@@ -80,6 +83,7 @@ async def _serve(filesystem: Filesystem, server: Server | None, ready: Callable[
                 await trio.lowlevel.wait_readable(server.wake)
                 os.read(server.wake, 8)
                 filesystem.collect()
+            catalog.cancel()
             pyfuse3.terminate()
 
         nursery.start_soon(stop_on_signal)
@@ -87,6 +91,7 @@ async def _serve(filesystem: Filesystem, server: Server | None, ready: Callable[
             nursery.start_soon(follow, server)
         ready()
         await pyfuse3.main()
+        catalog.cancel()
         nursery.cancel_scope.cancel()
 
 
@@ -131,6 +136,6 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, filesystem, server, ready)
+        trio.run(_serve, catalog, filesystem, server, ready)
         if server:
             server.check()

@@ -138,7 +138,7 @@ def main() -> None:
         "--variants", default="cache=pages reads=python", help="-o values to compare"
     )
     arguments = parser.parse_args()
-    oldmemfs = [sys.executable, "-m", "oldmemfs"]
+    oldmemfs = [sys.executable, "-P", "-m", "oldmemfs"]
     source = [arguments.image] if arguments.image else []
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))

@@ -69,6 +69,7 @@ static struct served *make_table(void)
         run->kind = kind < 5 ? kind : OM_BYTES;
         run->fd = content_fd;
         run->hi = PART;
+        run->mask = OM_UNMASKED;
         run->at = run->kind == OM_BYTES ? (uint64_t)(uintptr_t)content : 0;
     }
     made->table = (struct om_table){.runs = made->runs, .count = 6, .windows = windows};

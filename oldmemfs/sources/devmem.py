@@ -47,11 +47,11 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
         raise SourceError(f"{DEVICE}: not a device")
     warnings: list[str] = []
     vmcore = liveheader.proc_vmcore(VMCORE, warnings)
-    blob, origin = liveheader.blob(device, options, warnings)
+    blob, origin = liveheader.blob(device, options)
     if vmcore:
         return _over_vmcore(device, *vmcore, blob, origin, warnings)
     if not blob:
-        raise SourceError("; ".join(warnings))
+        raise SourceError("; ".join([origin, *warnings]))
     if options.arch != "any":
         elfcore.check_machine(blob, options.arch or native_machine(), origin)
     page_size = os.sysconf("SC_PAGE_SIZE")
@@ -138,7 +138,7 @@ def _over_vmcore(
         present,
         restored(present, header.loads, moved, page_size),
         source=f"{DEVICE} and {VMCORE}",
-        origin=f"{VMCORE}; PT_LOADs by {origin if blob else 'their p_paddr'}",
+        origin=f"{VMCORE}; addresses from {origin}" if blob else f"{VMCORE}; {origin}",
         size=size,
         notes=notes,
         page_size=page_size,

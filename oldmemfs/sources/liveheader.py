@@ -80,10 +80,10 @@ def _kcore() -> Memory | None:
     )
 
 
-def blob(device: int, options: Options, warnings: list[str]) -> tuple[Header | None, str]:
-    """The header blob: a file's, or from memory through /dev/mem or /proc/kcore.
+def blob(device: int, options: Options) -> tuple[Header | None, str]:
+    """The header blob, a file's or memory's through /dev/mem or /proc/kcore, and where it was.
 
-    Where it cannot be read that is a warning; where it is not a header, too.
+    Where there is none to be read: None, and why.
     """
     if isinstance(options.elfcorehdr, str):
         fd = open_read(options.elfcorehdr)
@@ -94,7 +94,6 @@ def blob(device: int, options: Options, warnings: list[str]) -> tuple[Header | N
     if at is None:
         at, origin = address()
     if at is None:
-        warnings.append(origin)
         return None, origin
     page = round_down(at, mmap.PAGESIZE)
     mapped = Memory(
@@ -108,5 +107,4 @@ def blob(device: int, options: Options, warnings: list[str]) -> tuple[Header | N
             return elfcore.parse(memory.read, at, name), f"{name} at {at:#x} ({origin})"
         except (FaultError, FormatError) as error:
             reasons.append(f"{name}: {error}")
-    warnings.append(f"no ELF header at {at:#x} ({origin}): {'; '.join(reasons)}")
-    return None, origin
+    return None, f"no ELF header at {at:#x} ({origin}): {'; '.join(reasons)}"

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Set up and pass the tests: lint, types, sanitizers, unit, property and mount tests.
+#   sh tests/run.sh [--vm] [PYTEST WORDS...]     --vm: also crash real kernels in QEMU (minutes)
+set -eu
+cd "$(dirname "$0")/.."
+vm="not vm"
+if [ "${1-}" = --vm ]; then
+    shift
+    vm=""
+    sh tests/vm/setup.sh
+fi
+
+MORE_PACKAGES="binutils elfutils gdb makedumpfile zstd" sh examples/setup.sh ".[test]" --config-settings cmake.define.OLDMEM_WERROR=-Werror
+.venv/bin/ruff check --quiet .
+.venv/bin/ruff format --check --quiet .
+.venv/bin/mypy
+
+# The C helper under AddressSanitizer and UBSan: the same tests, those that read through it.
+.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/asan . \
+    --config-settings cmake.define.OLDMEM_SANITIZE=ON --config-settings build-dir=build/asan-build
+PYTHONPATH=build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0 \
+    .venv/bin/pytest -q -m "not vm" -p no:cacheprovider tests/test_table.py tests/test_memory.py tests/test_mount.py
+
+exec .venv/bin/pytest -m "$vm" "$@"

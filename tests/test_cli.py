@@ -1,0 +1,176 @@
+"""Wrong words and bad input: one clear line, status 1 or 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from image import HEADER, LOAD, NOTE, Blob, Image, Segment, crashed
+from mounting import OLDMEMFS, run
+
+from oldmemfs.cli import read_arguments
+from oldmemfs.errors import UsageError
+from oldmemfs.options import Piece, number, parse
+from oldmemfs.ranges import Range
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def ram(tmp_path: Path) -> str:
+    return crashed([Segment(LOAD, 0x20000, 0x4000)]).write(tmp_path / "ram.img")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["/nowhere", "-o", "rw"], 2, "/nowhere: not a directory"),
+        ([], 2, "give [SOURCE] MOUNTPOINT"),
+        (["a", "b", "c"], 2, "give [SOURCE] MOUNTPOINT"),
+        (["--wrong"], 2, "--wrong: no such option"),
+        (["-o"], 2, "-o: what follows is missing"),
+        (["x", "-o", "wrong"], 2, "-o wrong: not an option; there are"),
+        (["x", "-o", "source=tape"], 2, "give one of devmem, elf, raw"),
+        (["x", "-o", "elfcorehdr=12zz"], 2, "give an address (0x hex) or a file's path"),
+        (["x", "-o", "page_size=4097"], 2, "give a power of two"),
+        (["x", "-o", "page_size=many"], 2, "'many' is not a number"),
+        (["x", "-o", "note_align=8"], 2, "give one of 0, 4"),
+        (["x", "-o", "ram=5-3@0"], 2, "START is not below END"),
+        (["x", "-o", "ram=5"], 2, "give START-END@OFFSET in hex"),
+        (["x", "-o", "ram=0-1000@0,machine=pc"], 2, "give one"),
+        (["--list", "/absent"], 1, "raw: /absent: No such file or directory"),
+        (["--list", "/dev/null"], 1, "/dev/null: not a regular file or block device"),
+        (["--list", "/tmp"], 1, "/tmp: not a regular file or block device"),
+    ],
+)
+def test_one_clear_line(words: list[str], status: int, told: str) -> None:
+    done = run(*OLDMEMFS, *words)
+    assert done.returncode == status
+    assert done.stdout == ""
+    assert done.stderr.startswith("oldmemfs: ")
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+
+
+def test_without_a_source_every_reason_is_told(tmp_path: Path) -> None:
+    if os.path.exists("/proc/vmcore"):
+        pytest.skip("this is a capture kernel")
+    done = run(*OLDMEMFS, str(tmp_path))
+    assert done.returncode == 1
+    for kind in ("devmem: ", "elf: /proc/vmcore: ", "raw: no image was named"):
+        assert kind in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "empty"),
+        (b"KDUMP   " + bytes(100), "open it with crash or drgn"),
+        (b"makedumpfile\0" + bytes(100), "makedumpfile -R"),
+        (b"\x28\xb5\x2f\xfd" + bytes(100), "compressed with zstd"),
+        (bytes(8192), "no crash dump's ELF header in it"),
+        (b"\x7fELF" + bytes(100), "broken ELF header"),
+        (Blob([Segment(LOAD, 0x1000, 8)], fields={"type": 2}).pack(), "not a core"),
+        (Blob([Segment(NOTE, 0x1000, 8)]).pack(), "no PT_LOAD"),
+        (Blob([Segment(LOAD, 0x1000, 8)], phnum=60000).pack(), "ends where 0x334500 bytes"),
+        (Blob([Segment(LOAD, 0x1000, 8, filesz=9)]).pack(), "p_filesz above p_memsz"),
+        (Blob([Segment(LOAD, 0x1000, 8, paddr=0)] * 2).pack(), "the core of a process"),
+    ],
+)
+def test_files_that_are_no_dump(tmp_path: Path, data: bytes, told: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    done = run(*OLDMEMFS, "--list", str(path))
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
+    assert str(path) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert path.read_bytes() == data
+
+
+def test_two_headers_in_one_image_are_for_the_user_to_choose(tmp_path: Path) -> None:
+    image = crashed([Segment(LOAD, 0x20000, 0x4000)])
+    other = crashed([Segment(LOAD, 0x30000, 0x4000)])
+    image.put(0x10000, bytes(other.data[HEADER : HEADER + 0x1000]))
+    path = image.write(tmp_path / "ram")
+    done = run(*OLDMEMFS, "--list", path)
+    assert done.returncode == 2
+    assert "give one of -o elfcorehdr=0x8000, 0x10000" in done.stderr
+    told = run(*OLDMEMFS, "--list", path, "-o", "elfcorehdr=0x10000").stdout
+    assert "0x4000 memory 0x0000000000030000 PT_LOAD" in told
+
+
+def test_a_truncated_core_is_served_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "core"
+    blob = Blob([Segment(NOTE, 176, 12), Segment(LOAD, 0x1000, 0x8000, paddr=0x100000)])
+    path.write_bytes(blob.pack().ljust(0x5000, b"x"))
+    done = run(*OLDMEMFS, "--list", str(path))
+    assert done.returncode == 1  # it has no VMCOREINFO: that view cannot be read
+    assert "truncated: its headers speak of 0x9000 bytes, there are 0x5000" in done.stderr
+    assert "0x000000000000         0x9000 memory" in done.stdout
+    assert "vmcoreinfo:\ncannot be read:" in done.stdout
+
+
+def test_list_shows_every_layout(ram: str) -> None:
+    done = run(*OLDMEMFS, "--list", ram)
+    assert (done.returncode, done.stderr) == (1, "")  # there is no log in it
+    names = [w[:-1] for w in done.stdout.splitlines() if w.endswith(":")]
+    assert names[:4] == ["vmcore", "vmcore-kern", "filter-report", "oldmem"]
+    assert names[-1] == "vmcoreinfo"
+    assert "0x4000 memory 0x0000000000020000 PT_LOAD" in done.stdout
+
+
+def test_help_fits_a_screen_and_version_is_a_line() -> None:
+    told = run(*OLDMEMFS, "--help")
+    assert told.returncode == 0
+    assert len(told.stdout.splitlines()) <= 40
+    assert max(map(len, told.stdout.splitlines())) <= 100
+    assert run(*OLDMEMFS, "--version").stdout.startswith("oldmemfs 0.")
+
+
+def test_check_names_what_is_missing() -> None:
+    told = run(*OLDMEMFS, "--check")
+    assert told.stderr == ""
+    lines = told.stdout.splitlines()
+    assert all(line[:3] in ("ok ", "no ") for line in lines)
+    assert "/dev/fuse" in lines[0]
+    assert "elfcorehdr=" in told.stdout
+
+
+def test_forms_of_the_command_line() -> None:
+    plain = read_arguments("oldmemfs", ["/mnt", "-o", "rw,dev,suid"])
+    assert (plain.action, plain.names, plain.lists) == ("mount", ["/mnt"], ["rw,dev,suid"])
+    helper = read_arguments("/sbin/mount.oldmemfs", ["img", "/mnt", "-sn", "-o", "ro"])
+    assert (helper.action, helper.names, helper.foreground) == ("mount", ["img", "/mnt"], False)
+    assert read_arguments("/sbin/mount.oldmemfs", ["img", "/mnt", "-f"]).action == "nothing"
+    assert read_arguments("oldmemfs", ["-f", "-ostrict", "a", "b"]).lists == ["strict"]
+    assert read_arguments("oldmemfs", ["--", "-a", "-b"]).names == ["-a", "-b"]
+    with pytest.raises(UsageError):
+        read_arguments("oldmemfs", ["-s"])
+
+
+def test_options() -> None:
+    assert parse(["ram=0-1000@0:0x100000000-0x100001000@1000", "ram=2000-3000@2000"]).ram == (
+        Piece(Range(0, 0x1000), 0), Piece(Range(1 << 32, (1 << 32) + 0x1000), 0x1000),
+        Piece(Range(0x2000, 0x3000), 0x2000),
+    )  # fmt: skip
+    assert parse(["elfcorehdr=425332K"]).elfcorehdr == 425332 << 10
+    assert parse(["elfcorehdr=./hdr"]).elfcorehdr == "./hdr"
+    assert parse(["rw,_netdev,x-systemd.automount,comment=x,noauto"]) == parse([])
+    assert parse(["allow_other"]).allow == {"allow_other"}
+    assert (number("0x10"), number("10k"), number("1G")) == (16, 10240, 1 << 30)
+    for wrong in ("", "0x", "1Q", "-1", "0x1_0", "99999999999999999999"):
+        with pytest.raises(UsageError):
+            number(wrong)
+
+
+def test_ram_map_beyond_the_image(tmp_path: Path) -> None:
+    path = Image(4096).write(tmp_path / "ram")
+    done = run(*OLDMEMFS, "--list", path, "-o", "ram=0-2000@0")
+    assert done.returncode == 2
+    assert "0x1000 bytes; -o ram=0x0-0x2000@0x0 ends at 0x2000" in done.stderr
+    done = run(*OLDMEMFS, "--list", path, "-o", "ram=0-800@0:400-c00@400")
+    assert "overlap" in done.stderr

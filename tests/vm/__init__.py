@@ -1,0 +1,1 @@
+"""A real kernel crash in an emulated machine, with oldmemfs mounted in the capture kernel."""

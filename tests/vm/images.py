@@ -1,0 +1,64 @@
+"""The two initramfs images: the capture kernel's, and the first kernel's with that one inside."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import interpreter
+from .tree import Tree
+
+if TYPE_CHECKING:
+    from .kernels import Kernel
+
+_GUEST = Path(__file__).parent / "guest"
+_APPLETS = ("sh", "dd", "dmesg", "poweroff")
+
+_INIT = """#!/bin/sh
+export PATH=/usr/bin HOME=/root
+busybox mount -t proc proc /proc
+busybox mount -t sysfs sysfs /sys
+busybox mount -t devtmpfs devtmpfs /dev
+exec </dev/console >/dev/console 2>&1
+{more}
+exec /usr/bin/python3 -I -m guest.{module}
+"""
+_CAPTURE = "if [ -e /fuse.ko ]; then busybox insmod /fuse.ko; fi"
+_FIRST = """busybox mount -t tmpfs tmpfs /run
+busybox mkdir /cache
+busybox mount -t ramfs ramfs /cache"""
+
+
+def build(kernel: Kernel, work: Path, *, capture_command: str) -> Path:
+    """Make both images in a work folder; the answer is the first kernel's."""
+    base = Tree(work / "base")
+    base.busybox(_APPLETS)
+    interpreter.put_into(base)
+    interpreter.add_package(base, _GUEST, "guest")
+
+    first = base.copy_of(work / "first")
+    first.program("kexec")
+    first.write("capture.img", _capture_image(base, kernel, work).read_bytes())
+    first.write("capture.cmdline", capture_command)
+    first.write("vmlinuz", kernel.vmlinuz.read_bytes())
+    first.write("init", _INIT.format(more=_FIRST, module="first"), 0o755)
+    image = work / "first.img"
+    first.pack(image, compress=False)
+    shutil.rmtree(first.root)
+    return image
+
+
+def _capture_image(base: Tree, kernel: Kernel, work: Path) -> Path:
+    tree = base.copy_of(work / "capture")
+    for name in ("mount", "umount"):
+        tree.program(name)
+    tree.program("mount.fuse3", aliases=("mount.fuse",))
+    fuse = kernel.module("fuse")
+    if fuse is not None:
+        tree.write("fuse.ko", fuse)
+    tree.write("init", _INIT.format(more=_CAPTURE, module="capture"), 0o755)
+    image = work / "capture.img"
+    tree.pack(image, compress=True)
+    shutil.rmtree(tree.root)
+    return image

@@ -1,0 +1,64 @@
+"""One emulated machine: started, watched until it switches itself off, and its words collected."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .tools import HostError, need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is emulated. Its memory stays behind as the file `ram`."""
+
+    work: Path
+    memory_mib: int
+    cpus: int
+    cpu_model: str
+
+    @property
+    def ram(self) -> Path:
+        return self.work / "ram.img"
+
+    @property
+    def console(self) -> Path:
+        return self.work / "console.log"
+
+    @property
+    def report(self) -> Path:
+        return self.work / "report.jsonl"
+
+    def run(self, kernel: Path, initrd: Path, command: str, *, timeout: float) -> None:
+        """Boot and wait; too long a life is an error that tells the console's last lines."""
+        words = [
+            need("qemu-system-x86_64"),
+            "-nodefaults", "-display", "none", "-no-reboot",
+            "-accel", "tcg,thread=multi", "-cpu", self.cpu_model, "-smp", str(self.cpus),
+            "-m", f"{self.memory_mib}M",
+            "-object",
+            f"memory-backend-file,id=ram,size={self.memory_mib}M,mem-path={self.ram},share=on",
+            "-machine", "pc,memory-backend=ram",
+            "-serial", f"file:{self.console}", "-serial", f"file:{self.report}",
+            "-kernel", kernel, "-initrd", initrd, "-append", command,
+        ]  # fmt: skip
+        self.ram.unlink(missing_ok=True)
+        try:
+            done = subprocess.run(
+                [str(word) for word in words],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                check=False, timeout=timeout,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise HostError(f"no end after {timeout:.0f} s; console:\n{self.tail()}") from None
+        if done.returncode != 0:
+            raise HostError(f"qemu: exit {done.returncode}: {done.stderr.strip()}")
+
+    def tail(self, lines: int = 40) -> str:
+        """The last lines of the console."""
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
