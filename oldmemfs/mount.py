@@ -18,11 +18,12 @@ from .serve import Mount, Server
 from .table import hide_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .view import Catalog
 
 _READ_AHEAD_KIB = 1024
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
@@ -66,13 +67,23 @@ def _set_read_ahead(mountpoint: str) -> None:
             return  # not root: slower, not wrong
 
 
+@contextlib.contextmanager
+def _signals(how: int) -> Iterator[None]:
+    """Hold back what ends us (SIG_BLOCK) while something is half mounted, or it would stay so."""
+    before = signal.pthread_sigmask(how, _ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 async def _serve(
     catalog: Catalog, filesystem: Filesystem, server: Server | None, ready: Callable[[], None]
 ) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
+            with trio.open_signal_receiver(*_ENDS) as caught, _signals(signal.SIG_UNBLOCK):
                 async for _ in caught:
                     catalog.cancel()
                     pyfuse3.terminate()
@@ -109,16 +120,17 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
 
     ``mountpoint`` is absolute and without symbolic links.
     """
-    server = _own_mount(mountpoint, manner) if manner.in_c else None
-    filesystem = Filesystem(
-        catalog,
-        server,
-        strict=manner.strict,
-        direct_io=manner.direct_io,
-        uid=os.getuid(),
-        gid=os.getgid(),
-    )
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_signals(signal.SIG_BLOCK))
+        server = _own_mount(mountpoint, manner) if manner.in_c else None
+        filesystem = Filesystem(
+            catalog,
+            server,
+            strict=manner.strict,
+            direct_io=manner.direct_io,
+            uid=os.getuid(),
+            gid=os.getgid(),
+        )
         if server:
             stack.callback(server.stop)
             stack.callback(server.unmount)
