@@ -49,13 +49,19 @@ static unsigned char *room(size_t size)
     return map == MAP_FAILED ? NULL : map;
 }
 
-/* The signal may come just before the read it is to interrupt: again, until the thread is gone. */
-static void end_worker(pthread_t thread)
+/*
+ * The signal may come just before the read it is to interrupt, and any of them may be the one that
+ * reads while the others wait for their turn: to all, again, until they are gone.
+ */
+static void end_workers(struct om_serve *serve, uint32_t count)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
-    while (pthread_tryjoin_np(thread, NULL) == EBUSY) {
-        pthread_kill(thread, stop_signal());
-        nanosleep(&moment, NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        while (pthread_tryjoin_np(serve->workers[i].thread, NULL) == EBUSY) {
+            for (uint32_t j = i; j < count; j++)
+                pthread_kill(serve->workers[j].thread, stop_signal());
+            nanosleep(&moment, NULL);
+        }
     }
 }
 
@@ -63,8 +69,7 @@ static void end_worker(pthread_t thread)
 static void dismantle(struct om_serve *serve, uint32_t count, int replier)
 {
     atomic_store(&serve->stopping, 1);
-    for (uint32_t i = 0; i < count; i++)
-        end_worker(serve->workers[i].thread);
+    end_workers(serve, count);
     if (replier) {
         shutdown(serve->peer, SHUT_RDWR);
         pthread_join(serve->replier, NULL);

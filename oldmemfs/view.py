@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .layout import Layout
     from .memory import Memory
     from .scan import Scan
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ class Catalog:
                     known = Plan(view.layout(self.dump), view.memory(self.dump))
                 except OldmemError as error:
                     known = error
+                except Exception as error:  # no view may take another one down with it
+                    _log.exception("%s: unexpected error", view.name)
+                    known = OldmemError(f"unexpected {type(error).__name__}: {error}")
                 self._plans[view.name] = known
         if isinstance(known, OldmemError):
             raise known.with_traceback(None)  # a kept error would gather every raise's frames

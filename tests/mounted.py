@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mounting import ENVIRONMENT, is_mounted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -66,8 +68,7 @@ class Daemon:
 
     def is_mounted(self) -> bool:
         """Whether the directory is a mount, asked without touching it."""
-        with open("/proc/self/mountinfo", encoding="ascii") as file:
-            return any(line.split()[4] == self.directory for line in file)
+        return is_mounted(self.directory)
 
     def end(self, timeout: float = 20) -> tuple[int, str]:
         """Exit status and all of stderr, once it ends."""
@@ -77,12 +78,12 @@ class Daemon:
 
 @contextlib.contextmanager
 def mounted(
-    source: str, directory: str, options: str, command: tuple[str, ...] = ("-m", "oldmemfs")
+    source: str, directory: str, options: str, command: tuple[str, ...] = ("-P", "-m", "oldmemfs")
 ) -> Iterator[Daemon]:
     """A daemon in the foreground that serves; unmounted and ended afterwards, whatever happened."""
     os.makedirs(directory, exist_ok=True)
     arguments = [sys.executable, *command, source, directory, "-f", "-o", options]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, env=ENVIRONMENT)
     daemon = Daemon(process, os.path.realpath(directory))
     try:
         deadline = time.monotonic() + 20

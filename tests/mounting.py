@@ -48,10 +48,10 @@ def run(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     )
 
 
-def is_mounted(directory: Path) -> bool:
+def is_mounted(directory: str | Path) -> bool:
     """Whether something is mounted there; asks no file system."""
-    with open("/proc/self/mountinfo") as mounts:
-        return any(line.split()[4] == str(directory) for line in mounts)
+    with open("/proc/self/mountinfo", "rb") as mounts:
+        return any(line.split()[4] == os.fsencode(directory) for line in mounts)
 
 
 def wait_until(true: object, seconds: float = 20) -> None:

@@ -49,8 +49,9 @@ def _summary(catalog: Catalog) -> Summary:
     def attempt(piece: str, read: Callable[[], T]) -> T | None:
         try:
             return read()
-        except OldmemError as error:
-            problems.append(f"{piece}: {error}")
+        except Exception as error:  # what is missing must not take the rest along
+            kind = "" if isinstance(error, OldmemError) else f"unexpected {type(error).__name__}: "
+            problems.append(f"{piece}: {kind}{error}")
             return None
 
     log = attempt("log", lambda: dump.log)
