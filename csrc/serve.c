@@ -50,10 +50,10 @@ static unsigned char *room(size_t size)
 }
 
 /*
- * The signal may come just before the read it is to interrupt, and any of them may be the one that
- * reads while the others wait for their turn: to all, again, until they are gone.
+ * Ends all threads: one of them is in a read, the others wait for their turn behind it. The signal
+ * may come just before the read that it is to interrupt: again, until they are gone.
  */
-static void end_workers(struct om_serve *serve, uint32_t count)
+static void end_workers(const struct om_serve *serve, uint32_t count)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
     for (uint32_t i = 0; i < count; i++) {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .view import Catalog
 
 _READ_AHEAD_KIB = 1024
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
@@ -72,7 +73,8 @@ async def _serve(
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
+            with trio.open_signal_receiver(*_ENDING) as caught:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
                 async for _ in caught:
                     catalog.cancel()
                     pyfuse3.terminate()
@@ -109,6 +111,8 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
 
     ``mountpoint`` is absolute and without symbolic links.
     """
+    # From the mount on, until somebody listens: a signal that killed us would leave it behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     server = _own_mount(mountpoint, manner) if manner.in_c else None
     filesystem = Filesystem(
         catalog,

@@ -219,17 +219,10 @@ def test_a_mount_is_found_whatever_its_name(
     core: tuple[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
     directory = str(tmp_path / "a b\t\\\u00e4\udcff")
-    os.makedirs(directory)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "oldmemfs", core[0], directory, "-f", "-o", "reads=c"]
-    )
-    deadline = time.monotonic() + 20
-    while serve.Mount.at(directory) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.terminate()
-    assert process.wait(20) == 0
-    assert serve.Mount.at(directory) is None
+    with mounted(core[0], directory, "reads=c") as made:
+        made.process.terminate()
+        assert ended_well(made)
+        assert not made.is_mounted()
 
 
 def test_a_signal_does_not_unmount_what_was_mounted_on_top(daemon: Daemon) -> None:
