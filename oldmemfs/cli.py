@@ -42,6 +42,7 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
   -o arch=NAME|any        refuse a header that is for another machine, or take any
   -o notes=skip           go on without ELF notes that cannot be read
   -o strict               EIO for what cannot be read, instead of zeros and a line in badpages
+  -o bind=VIEW[:FILE]     mount that view over /proc/vmcore (or FILE) as well
   -o cache=none|pages     read past the page cache, or through it
   -o allow_other          let other users in
 """
@@ -126,11 +127,13 @@ def _list(names: Sequence[str], options: Options) -> int:
 def _mount(command: Command, options: Options) -> int:
     if not 1 <= len(command.names) <= 2:
         raise UsageError("give [SOURCE] MOUNTPOINT; oldmemfs --help shows how")
-    from . import daemon, mount
+    from . import bind, daemon, mount
 
     mountpoint = os.path.realpath(command.names[-1])
     path = _source(command.names[0]) if len(command.names) == 2 else None
     mount.check_mountpoint(mountpoint)
+    if options.bind:
+        bind.check_target(options.bind, [view.name for view in VIEWS])
     catalog = _open(path, options)
     manner = mount.Manner(
         strict=options.strict,
@@ -138,6 +141,7 @@ def _mount(command: Command, options: Options) -> int:
         allow=options.allow,
         debug=command.debug,
         name=os.path.abspath(path) if path else "oldmemfs",
+        bind=options.bind,
     )
     ready = (lambda: None) if command.foreground else daemon.detach()
     mount.serve(catalog, mountpoint, manner, ready)

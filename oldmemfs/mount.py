@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
+from .bind import Binder
 from .errors import SourceError, UsageError
-from .files import read_text
+from .files import mounts_at
 from .filesystem import Filesystem
 from .table import hide_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .options import Bind
     from .view import Catalog
 
 _READ_AHEAD_KIB = 1024
@@ -32,6 +34,7 @@ class Manner:
     allow: frozenset[str]
     debug: bool
     name: str  # what the mount table shows as the source
+    bind: Bind | None = None  # what is mounted over /proc/vmcore as well
 
 
 def check_mountpoint(path: str) -> None:
@@ -56,9 +59,8 @@ def _set_read_ahead(mountpoint: str) -> None:
 
     The device number comes from mountinfo: a stat of the mount would wait for this very process.
     """
-    for line in (read_text("/proc/self/mountinfo") or "").splitlines():
-        fields = line.split()
-        if fields[4].encode().decode("unicode_escape") == mountpoint and "fuse.oldmemfs" in fields:
+    for fields in mounts_at(mountpoint):
+        if "fuse.oldmemfs" in fields:
             try:
                 with open(f"/sys/class/bdi/{fields[2]}/read_ahead_kb", "w") as knob:
                     knob.write(str(_READ_AHEAD_KIB))
@@ -66,7 +68,7 @@ def _set_read_ahead(mountpoint: str) -> None:
                 return  # not root: slower, not wrong
 
 
-async def _serve(ready: Callable[[], None]) -> None:
+async def _serve(ready: Callable[[], None], catalog: Catalog, binder: Binder | None) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
@@ -75,8 +77,16 @@ async def _serve(ready: Callable[[], None]) -> None:
                     pyfuse3.terminate()
                     return
 
+        async def bind(binder: Binder) -> None:
+            await binder.keep(catalog, ready)
+            if binder.error:
+                pyfuse3.terminate()
+
         nursery.start_soon(stop_on_signal)
-        ready()
+        if binder:
+            nursery.start_soon(bind, binder)
+        else:
+            ready()
         await pyfuse3.main()
         nursery.cancel_scope.cancel()
 
@@ -93,6 +103,7 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
         uid=os.getuid(),
         gid=os.getgid(),
     )
+    binder = Binder(manner.bind, mountpoint) if manner.bind else None
     try:
         pyfuse3.init(filesystem, mountpoint, _fuse_options(manner))
     except RuntimeError as error:
@@ -104,6 +115,12 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, ready)
+        trio.run(_serve, ready, catalog, binder)
+        if binder and binder.error:
+            raise binder.error
     finally:
+        if binder:
+            binder.unbind()
         pyfuse3.close(unmount=True)
+        if binder:
+            binder.end()

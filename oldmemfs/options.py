@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,13 @@ _MOUNT_WORDS = frozenset(
      "relatime", "norelatime", "strictatime", "diratime", "nodiratime", "sync", "async", "silent",
      "loud", "default_permissions"}
 )  # fmt: skip
+
+
+class Bind(NamedTuple):
+    """The view of this name is also mounted over ``target``."""
+
+    view: str
+    target: str = "/proc/vmcore"
 
 
 class Piece(NamedTuple):
@@ -43,6 +51,7 @@ class Options:
     packed: bool | None = None
     skip_notes: bool = False
     strict: bool = False
+    bind: Bind | None = None
     cache: str | None = None  # "none", "pages"; by measurement when not given
     allow: frozenset[str] = field(default_factory=frozenset)  # allow_other, allow_root
 
@@ -106,6 +115,13 @@ def _ram(value: str) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
+def _bind(value: str) -> Bind:
+    view, colon, target = value.partition(":")
+    if not view or (colon and not target):
+        raise UsageError(f"-o bind={value}: give VIEW or VIEW:FILE")
+    return Bind(view, os.path.realpath(target)) if colon else Bind(view)
+
+
 _VALUES: dict[str, Callable[[str], object]] = {
     "source": _choice("source", "devmem", "elf", "raw"),
     "elfcorehdr": _elfcorehdr,
@@ -113,6 +129,7 @@ _VALUES: dict[str, Callable[[str], object]] = {
     "arch": str,
     "page_size": _page_size,
     "note_align": _note_align,
+    "bind": _bind,
     "cache": _choice("cache", "none", "pages"),
 }
 
