@@ -127,13 +127,14 @@ def _list(names: Sequence[str], options: Options) -> int:
 def _mount(command: Command, options: Options) -> int:
     if not 1 <= len(command.names) <= 2:
         raise UsageError("give [SOURCE] MOUNTPOINT; oldmemfs --help shows how")
-    from . import bind, daemon, mount
+    from . import bind, daemon, mount, notify
 
     mountpoint = os.path.realpath(command.names[-1])
     path = _source(command.names[0]) if len(command.names) == 2 else None
     mount.check_mountpoint(mountpoint)
     if options.bind:
         bind.check_target(options.bind, [view.name for view in VIEWS])
+    notify.tell("STATUS=opening old memory")
     catalog = _open(path, options)
     manner = mount.Manner(
         strict=options.strict,
@@ -143,8 +144,18 @@ def _mount(command: Command, options: Options) -> int:
         name=os.path.abspath(path) if path else "oldmemfs",
         bind=options.bind,
     )
-    ready = (lambda: None) if command.foreground else daemon.detach()
+    leave = None if command.foreground else daemon.detach()
+
+    def ready() -> None:
+        if leave:
+            leave()
+        over = f", {options.bind.view} over {options.bind.target}" if options.bind else ""
+        notify.tell("READY=1", f"STATUS=serving {catalog.dump.source} on {mountpoint}{over}")
+
+    daemon.survive_switch_root()
+    notify.tell("STATUS=preparing the views")
     mount.serve(catalog, mountpoint, manner, ready)
+    notify.tell("STOPPING=1")
     return 0
 
 
