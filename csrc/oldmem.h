@@ -26,10 +26,12 @@ struct om_run {
     uint64_t size;  /* bytes */
     uint64_t at;
     uint64_t lo, hi; /* OM_WINDOW: the part of fd that may be mapped, page aligned */
+    uint64_t mask;   /* where the run starts in the mask's space; OM_UNMASKED: all of it is given */
     int32_t fd;
     uint32_t kind;
 };
-static_assert(sizeof(struct om_run) == 48, "Python packs this struct");
+static_assert(sizeof(struct om_run) == 56, "Python packs this struct");
+#define OM_UNMASKED UINT64_MAX
 
 /* Ranges of the table's space that read as zeros because nothing could read them. */
 #define OM_FAULTS_MAX 256
@@ -49,6 +51,8 @@ struct om_table {
     const struct om_run *runs;
     uint64_t count;
     struct om_windows *windows; /* NULL: the table has no OM_WINDOW run */
+    const uint8_t *mask;        /* a bit a page: clear means zeros, and the page is never touched */
+    uint32_t mask_shift;        /* log2 of that page's size */
 };
 
 /* window.c. `words`: copy with aligned 64-bit loads only (arm64 maps old memory as Device memory). */
@@ -62,6 +66,104 @@ void om_windows_free(struct om_windows *windows);
  */
 uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint64_t size,
                  struct om_faults *faults);
+
+/*
+ * bits.c: bitmaps, least significant bit of each byte first, all of [from, to) inside the bitmap.
+ * How many bits from `from` on are like it; clears bits, counting those that were set; counts.
+ */
+uint64_t om_bits_same(const uint8_t *bits, uint64_t from, uint64_t to);
+uint64_t om_bits_clear(uint8_t *bits, uint64_t from, uint64_t to);
+uint64_t om_bits_count(const uint8_t *bits, uint64_t from, uint64_t to);
+
+/* Runs of set bits, joined over gaps of less than `gap` bits: counted, the first `max` written. */
+struct om_range {
+    uint64_t start, end;
+};
+uint64_t om_bits_runs(const uint8_t *bits, uint64_t from, uint64_t to, uint64_t gap,
+                      struct om_range *out, uint64_t max);
+
+/*
+ * pages.c: which pages of a kernel are kept, from its struct pages. Every number here was found
+ * by Python in the dead kernel's VMCOREINFO; a mask of 0, a width of 0 or a missing OM_HAS_ bit
+ * turns off the rule that needs it, and every offset is inside the struct page all the same.
+ */
+
+enum om_hugetlb {
+    OM_HUGETLB_NONE,
+    OM_HUGETLB_TYPE, /* the head's page type says so */
+    OM_HUGETLB_FLAG, /* a bit of the second page's flags, on orders that huge pages can have */
+    OM_HUGETLB_DTOR, /* the second page names the destructor */
+};
+
+enum om_has { OM_HAS_BUDDY = 1, OM_HAS_UNACCEPTED = 2, OM_HAS_OFFLINE = 4, OM_HAS_SLAB = 8 };
+
+struct om_rules {
+    uint32_t level; /* makedumpfile's: 2 cache, 4 private cache too, 8 user, 16 free */
+    uint32_t size;  /* of a struct page */
+    uint32_t word;  /* 4 or 8 */
+    uint32_t swap;  /* the kernel's byte order is not this machine's */
+    uint32_t flags, mapping, mapcount, private_, head; /* offsets in a struct page */
+    uint32_t order, order_width, dtor, dtor_width;     /* in the second page; width 0: absent */
+    uint32_t hugetlb;
+    uint32_t orders; /* how many orders free blocks come in */
+    uint32_t has;
+    uint32_t buddy, unaccepted, offline, slab_type, hugetlb_type; /* values of _mapcount */
+    uint32_t least_type; /* a _mapcount below, unsigned, is none of them */
+    uint64_t tail_bit, anon_bit; /* in the words at `head` and at `mapping` */
+    uint64_t lru, private_bit, swapcache, swapbacked, slab, head_bit, hwpoison, hugetlb_bit;
+    uint64_t dtor_value;
+    uint64_t hugetlb_orders; /* OM_HUGETLB_FLAG: bit n is set if order n is a huge page's */
+};
+
+enum om_class {
+    OM_ZEROED, /* kept, and all zero: om_zero's */
+    OM_CACHE,
+    OM_CACHE_PRIVATE,
+    OM_USER,
+    OM_FREE,
+    OM_HWPOISON,
+    OM_OFFLINE,
+    OM_NO_STRUCT, /* kept: the struct page cannot be read */
+    OM_BAD_ORDER, /* kept: a free block of an order that there is not */
+    OM_ODD_TYPE,  /* kept: the type byte of a free block, with more bits beside it */
+    OM_NO_BYTES,  /* kept: the page itself cannot be read, so nobody knows whether it is zero */
+    OM_CLASSES
+};
+
+/* Pages that have a bit: [pfn, pfn + pages), from bit `bit` on. Sorted and disjoint. */
+struct om_ram {
+    uint64_t pfn, pages, bit;
+};
+
+/* One section: the struct page of `pfn` is at `offset` of the table, the others follow it. */
+struct om_span {
+    uint64_t pfn, pages, offset;
+};
+
+struct om_job {
+    const struct om_table *table; /* om_sweep: the struct pages; om_zero: physical addresses */
+    const struct om_span *spans;
+    uint64_t span_count;
+    const struct om_ram *ram;
+    uint64_t ram_count;
+    uint8_t *kept;
+    uint64_t counts[OM_CLASSES]; /* pages: added to */
+    uint64_t done;               /* pages looked at or jumped over: watched from other threads */
+    uint32_t cancel;             /* set by another thread: stop soon */
+    uint32_t page_shift;         /* om_zero, as the rest */
+    uint64_t zero_least;         /* pages in a run of zeros that is worth to be left out */
+    struct om_range *zeros;      /* such runs, as pfns */
+    uint64_t zero_count, zero_max;
+};
+
+/* Clears the bits of what the level excludes. Returns 0, -ENOMEM, or -ECANCELED. */
+int om_sweep(const struct om_rules *rules, struct om_job *job);
+
+/*
+ * zero.c. Counts the pages that are all zero; clears the bits of long runs of them and notes those
+ * in `zeros`, as long as there is room. Returns as om_sweep.
+ */
+int om_zero(struct om_job *job);
 
 /* Keeps this process out of core dumps and ptrace: it holds another kernel's secrets. */
 int om_hide_process(void);

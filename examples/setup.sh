@@ -1,11 +1,13 @@
 #!/bin/sh
 # All that oldmemfs needs on Debian and its relatives: system packages, a virtual environment in
 # .venv, the program built into it. Run again after a change. The words are pip's; "." if none.
+# MORE_PACKAGES: further Debian packages.
 set -eu
 cd "$(dirname "$0")/.."
 
 need=""
-for package in gcc libc6-dev pkg-config libfuse3-dev fuse3 python3 python3-dev python3-venv; do
+for package in gcc libc6-dev pkg-config libfuse3-dev fuse3 python3 python3-dev python3-venv \
+    ${MORE_PACKAGES-}; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
         need="$need $package"
 done

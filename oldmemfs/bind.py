@@ -43,10 +43,14 @@ def _libc_error(name: str, *arguments: object) -> str | None:
     return os.strerror(ctypes.get_errno())
 
 
-def check_target(bind: Bind, views: Collection[str]) -> None:
-    """Raise for a bind that cannot work, before anything is mounted."""
+def check_view(bind: Bind, views: Collection[str]) -> None:
+    """Raise ``UsageError`` for a view that is not there."""
     if bind.view not in views:
         raise UsageError(f"-o bind={bind.view}: no such view; there are {', '.join(views)}")
+
+
+def check_target(bind: Bind) -> None:
+    """Raise for a target that cannot be mounted over, before anything is opened."""
     if os.getuid() != 0:
         raise UsageError("-o bind= mounts over another file: be root")
     try:

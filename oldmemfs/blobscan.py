@@ -26,7 +26,7 @@ _MAX_CANDIDATES = 4096
 def _candidates(memory: Memory) -> Iterator[int]:
     """Addresses of ELF magics at KiB borders, at most ``_MAX_CANDIDATES`` of them."""
     found = 0
-    for whole in memory.ranges():
+    for whole in memory.ranges:
         for start in range(whole.start, whole.end, _CHUNK):
             size = min(_CHUNK, whole.end - start)
             try:

@@ -8,14 +8,13 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from . import __version__
+from . import __version__, views
 from .badpages import BadPages
 from .errors import OldmemError, UsageError
 from .options import Options, parse
 from .plan import Plan
 from .sources import open_source
-from .view import Catalog
-from .views import VIEWS
+from .view import Catalog, LiveView, View
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: oldmemfs [SOURCE] MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d]
        oldmemfs --list [SOURCE] [-o ...]      every view's layout, without mounting
+       oldmemfs --info [SOURCE] [-o ...]      the summary, without mounting
        oldmemfs --check                       what this machine has, lacks, and how to mend it
        oldmemfs --version | --help
 
-Mounts a crashed kernel's memory as files: vmcore, oldmem, vmcoreinfo, status, badpages.
+Mounts a crashed kernel's memory as files: vmcore, vmcore-kern, dmesg, registers ...
 SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, or an ELF core.
 
   -f                      stay in the foreground
@@ -41,6 +41,7 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
   -o layout=packed        image: vmcore as kernels before 3.11 make it
   -o arch=NAME|any        refuse a header that is for another machine, or take any
   -o notes=skip           go on without ELF notes that cannot be read
+  -o dump_level=N         what vmcore-kern leaves out, as makedumpfile -d (31)
   -o strict               EIO for what cannot be read, instead of zeros and a line in badpages
   -o bind=VIEW[:FILE]     mount that view over /proc/vmcore (or FILE) as well
   -o cache=none|pages     read past the page cache, or through it
@@ -80,7 +81,7 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
                 command.lists.append(value)
         elif word.startswith("-o") and not word.startswith("--"):
             command.lists.append(word[2:])
-        elif word in ("--list", "--check", "--version", "--help", "-h", "-V"):
+        elif word in ("--list", "--info", "--check", "--version", "--help", "-h", "-V"):
             command.action = {"-h": "help", "-V": "version"}.get(word, word[2:])
         elif word == "--":
             command.names += rest
@@ -103,7 +104,8 @@ def _source(name: str) -> str | None:
 
 
 def _open(path: str | None, options: Options) -> Catalog:
-    catalog = Catalog(open_source(path, options), VIEWS, BadPages())
+    dump = open_source(path, options)
+    catalog = Catalog(dump, views.of(dump, options), BadPages())
     for warning in catalog.dump.warnings:
         logging.getLogger(__name__).warning("%s", warning)
     return catalog
@@ -114,7 +116,10 @@ def _list(names: Sequence[str], options: Options) -> int:
         raise UsageError("--list takes one SOURCE")
     catalog = _open(_source(names[0]) if names else None, options)
     failed = False
-    for view, plan in catalog.plans():
+    for view in catalog.views:
+        if not isinstance(view, View):
+            continue
+        plan = catalog.outcome(view)
         print(f"{view.name}:")
         if isinstance(plan, Plan):
             print(plan.layout.describe(), end="")
@@ -122,6 +127,16 @@ def _list(names: Sequence[str], options: Options) -> int:
             failed = True
             print(f"cannot be read: {plan}")
     return int(failed)
+
+
+def _info(names: Sequence[str], options: Options) -> int:
+    if len(names) > 1:
+        raise UsageError("--info takes one SOURCE")
+    catalog = _open(_source(names[0]) if names else None, options)
+    (summary,) = (v for v in catalog.views if v.name == "summary")
+    assert isinstance(summary, LiveView)
+    print(summary.text(catalog), end="")
+    return 0
 
 
 def _mount(command: Command, options: Options) -> int:
@@ -133,9 +148,11 @@ def _mount(command: Command, options: Options) -> int:
     path = _source(command.names[0]) if len(command.names) == 2 else None
     mount.check_mountpoint(mountpoint)
     if options.bind:
-        bind.check_target(options.bind, [view.name for view in VIEWS])
+        bind.check_target(options.bind)
     notify.tell("STATUS=opening old memory")
     catalog = _open(path, options)
+    if options.bind:
+        bind.check_view(options.bind, [view.name for view in catalog.views])
     manner = mount.Manner(
         strict=options.strict,
         direct_io=options.cache != "pages",
@@ -164,6 +181,8 @@ def run(command: Command) -> int:
     options = parse(command.lists)
     if command.action == "list":
         return _list(command.names, options)
+    if command.action == "info":
+        return _info(command.names, options)
     if command.action == "check":
         from . import check
 

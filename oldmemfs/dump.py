@@ -9,20 +9,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from . import elfcore, procvmcore
 from .layout import Layout
 from .memory import Memory, Run, place
-from .notes import vmcoreinfo_text
+from .notes import NT_PRSTATUS, vmcoreinfo_text
+from .notes import notes as each_note
 from .ranges import Range, round_down, round_up
 from .vmcoreinfo import Vmcoreinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .elfcore import Header, Phdr
+    from .kernel import Kernel
     from .options import Options
+    from .printk import Log
 
 # Above these, an address cannot be memory: the widest of the architecture (x86_64 and arm64 stop
 # at 52 bits, riscv64 at 56).
@@ -41,13 +45,34 @@ class Dump:
     present: Memory
     memory: Memory
     notes: bytes
+    cpus: tuple[bytes, ...]  # the notes of each processor; nothing of one that was offline
     page_size: int
     warnings: tuple[str, ...]
 
-    @property
+    @cached_property
     def vmcoreinfo(self) -> Vmcoreinfo:
         """What the dead kernel says of itself."""
         return Vmcoreinfo.parse(vmcoreinfo_text(self.notes, self.header.big_endian))
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The dead kernel, readable by its own addresses.
+
+        Raises ``FormatError`` where VMCOREINFO and the memory do not fit together.
+        """
+        from .kernel import Kernel
+
+        loads = [(p.vaddr, p.paddr, p.memsz) for p in self.header.loads]
+        return Kernel.of(
+            self.memory, self.vmcoreinfo, self.header.machine, self.header.big_endian, loads
+        )
+
+    @cached_property
+    def log(self) -> Log:
+        """The dead kernel's log. Raises ``FormatError`` or ``FaultError``."""
+        from .printk import read_log
+
+        return read_log(self.kernel, self.vmcoreinfo)
 
     def with_warnings(self, warnings: Sequence[str]) -> Dump:
         """The same with these warnings in front."""
@@ -91,6 +116,24 @@ def restored(
     return Memory(tuple(placed), present.windows)
 
 
+def processors(segments: Iterable[bytes], big_endian: bool) -> tuple[bytes, ...]:
+    """The notes of each processor, from those of each PT_NOTE.
+
+    A processor begins with its PRSTATUS; further notes (s390x has some) follow it. A PT_NOTE of
+    nothing is a processor that was offline; VMCOREINFO is nobody's.
+    """
+    found: list[bytes] = []
+    for segment in segments:
+        if not segment:
+            found.append(b"")
+        for note in each_note(segment, big_endian):
+            if note.name == b"CORE" and note.type == NT_PRSTATUS:
+                found.append(segment[note.offset : note.end])
+            elif found and found[-1] and note.name in (b"CORE", b"LINUX"):
+                found[-1] += segment[note.offset : note.end]
+    return tuple(found)
+
+
 def from_blob(
     header: Header,
     present: Memory,
@@ -109,18 +152,18 @@ def from_blob(
     """
     header, warnings = procvmcore.clamp(header, physical_limit(header.machine), known, origin)
     packed = bool(options.packed)
-    notes, more = procvmcore.read_notes(header, present, packed, origin, options.skip_notes)
-    info = Vmcoreinfo.parse(vmcoreinfo_text(b"".join(notes.values()), header.big_endian))
+    found, more = procvmcore.read_notes(header, present, packed, origin, options.skip_notes)
+    info = Vmcoreinfo.parse(vmcoreinfo_text(b"".join(found.values()), header.big_endian))
     page_size = options.page_size or page_size or info.page_size or 4096
     flavour = procvmcore.Flavour.of(release or (info.version if info.release else (7,)), page_size)
     if options.packed is None and flavour.packed:
-        notes, more = procvmcore.read_notes(header, present, True, origin, options.skip_notes)
+        found, more = procvmcore.read_notes(header, present, True, origin, options.skip_notes)
     flavour = procvmcore.Flavour(
         page_size,
         flavour.note_align if options.note_align is None else options.note_align,
         flavour.packed if options.packed is None else options.packed,
     )
-    merged = procvmcore.merge(header, notes, flavour, origin)
+    merged = procvmcore.merge(header, found, flavour, origin)
     return Dump(
         source=source,
         origin=origin,
@@ -131,6 +174,7 @@ def from_blob(
             present, header.loads, [p.offset != p.paddr for p in header.loads], page_size
         ),
         notes=merged.notes,
+        cpus=processors(found.values(), header.big_endian),
         page_size=page_size,
         warnings=(*warnings, *more, *odd(header, merged, origin)),
     )
@@ -164,4 +208,7 @@ def of_file(
     """A dump whose `vmcore` is there already: ``present`` is addressed by its file offsets."""
     core = Layout()
     core.memory(0, size, "the core file")
-    return Dump(source, origin, header, core, present, memory, notes, page_size, tuple(warnings))
+    cpus = processors([notes], header.big_endian)
+    return Dump(
+        source, origin, header, core, present, memory, notes, cpus, page_size, tuple(warnings)
+    )

@@ -30,6 +30,11 @@ MACHINES = {
 }  # fmt: skip
 
 
+def machine_name(machine: int) -> str:
+    """The architecture that an e_machine means, as people call it."""
+    return MACHINES.get(machine, f"e_machine {machine}")
+
+
 class Phdr(NamedTuple):
     """One program header, in the order of ELF64."""
 
@@ -156,7 +161,7 @@ def check_machine(header: Header, native: str, where: str) -> None:
     if accepted is None:
         accepted = {number for number, name in MACHINES.items() if name == native}
     if header.machine not in accepted:
-        name = MACHINES.get(header.machine, f"e_machine {header.machine}")
+        name = machine_name(header.machine)
         message = (
             f"{where}: the header is for {name}, ELF{header.bits}; a capture kernel on {native} "
             "refuses it; use -o arch=any if you know better"

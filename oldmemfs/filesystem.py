@@ -20,6 +20,7 @@ import pyfuse3
 import trio
 
 from .errors import OldmemError
+from .plan import Plan
 from .table import MIB, Reader
 from .tree import Node, grow
 from .view import LiveView, View
@@ -27,7 +28,6 @@ from .view import LiveView, View
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from .plan import Plan
     from .view import Catalog
 
 P = ParamSpec("P")
@@ -96,13 +96,15 @@ class Filesystem(pyfuse3.Operations):
         return node
 
     async def _plan(self, view: View) -> Plan:
-        known = self._catalog.built(view)
-        if known is not None:
+        known = self._catalog.known(view)
+        if isinstance(known, Plan):
             return known
-        return await trio.to_thread.run_sync(self._catalog.plan, view)
+        if known is None and view.scan:
+            return await trio.to_thread.run_sync(self._catalog.plan, view, abandon_on_cancel=True)
+        return self._catalog.plan(view)
 
     async def _size(self, node: Node) -> int:
-        """Exact, and 0 for a view that cannot be built: opening it says so."""
+        """Exact, waiting for a scan if need be; 0 for a view that cannot be built."""
         if isinstance(node.view, LiveView):
             return len(node.view.text(self._catalog).encode())
         if node.view is None:
@@ -112,7 +114,13 @@ class Filesystem(pyfuse3.Operations):
         except OldmemError:
             return 0
 
-    async def _attributes(self, node: Node) -> pyfuse3.EntryAttributes:
+    async def _attributes(self, node: Node, *, wait: bool = True) -> pyfuse3.EntryAttributes:
+        """Without ``wait``, the size of a view that needs a scan is left to be asked for."""
+        view = node.view
+        if not wait and isinstance(view, View) and view.scan:
+            wait = self._catalog.known(view) is not None
+        else:
+            wait = True
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = node.inode
         entry.generation = 0
@@ -124,12 +132,12 @@ class Filesystem(pyfuse3.Operations):
             entry.st_nlink = 1
         entry.st_uid, entry.st_gid = self._owner
         entry.st_rdev = 0
-        entry.st_size = await self._size(node)
+        entry.st_size = await self._size(node) if wait else 0
         entry.st_blksize = MIB  # so that cp and friends ask for as much
         entry.st_blocks = -(-entry.st_size // 512)
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = self._time_ns
         entry.entry_timeout = _FOREVER
-        entry.attr_timeout = 0.0 if isinstance(node.view, LiveView) else _FOREVER
+        entry.attr_timeout = _FOREVER if wait and not isinstance(view, LiveView) else 0.0
         return entry
 
     @total
@@ -160,7 +168,8 @@ class Filesystem(pyfuse3.Operations):
         """The names, from the one after ``start_id`` on."""
         names = list(self._node(fh).children.items())
         for i, (name, inode) in enumerate(names[start_id:], start_id + 1):
-            if not pyfuse3.readdir_reply(token, name, await self._attributes(self._node(inode)), i):
+            entry = await self._attributes(self._node(inode), wait=False)
+            if not pyfuse3.readdir_reply(token, name, entry, i):
                 break
 
     @total
@@ -170,8 +179,8 @@ class Filesystem(pyfuse3.Operations):
         data.f_bsize = data.f_frsize = 4096
         data.f_blocks = sum(
             -(-plan.size // 4096)
-            for plan in map(self._catalog.built, self._catalog.views)
-            if plan is not None
+            for plan in map(self._catalog.known, self._catalog.views)
+            if isinstance(plan, Plan)
         )
         data.f_files = len(self._nodes)
         data.f_namemax = 255

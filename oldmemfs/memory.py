@@ -102,6 +102,7 @@ class Memory:
         """One past the highest address that can be read."""
         return self.runs[-1].end if self.runs else 0
 
+    @cached_property
     def ranges(self) -> list[Range]:
         """What can be read, joined where runs touch."""
         return union(Range(run.phys, run.end) for run in self.runs)
@@ -141,7 +142,7 @@ class Memory:
 
     @cached_property
     def _table(self) -> Table:
-        return Table(list(self.rows(0, self.end, 0)), b"", self.windows)
+        return Table(self.rows(0, self.end, 0), b"", self.windows)
 
     def read(self, phys: int, size: int) -> bytes:
         """Exactly ``size`` bytes at ``phys``.

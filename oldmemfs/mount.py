@@ -68,12 +68,13 @@ def _set_read_ahead(mountpoint: str) -> None:
                 return  # not root: slower, not wrong
 
 
-async def _serve(ready: Callable[[], None], catalog: Catalog, binder: Binder | None) -> None:
+async def _serve(catalog: Catalog, ready: Callable[[], None], binder: Binder | None) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
                 async for _ in caught:
+                    catalog.cancel()
                     pyfuse3.terminate()
                     return
 
@@ -88,6 +89,7 @@ async def _serve(ready: Callable[[], None], catalog: Catalog, binder: Binder | N
         else:
             ready()
         await pyfuse3.main()
+        catalog.cancel()
         nursery.cancel_scope.cancel()
 
 
@@ -115,7 +117,7 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, ready, catalog, binder)
+        trio.run(_serve, catalog, ready, binder)
         if binder and binder.error:
             raise binder.error
     finally:

@@ -1,4 +1,11 @@
-"""ELF notes: name, type and description, one after the other."""
+"""ELF notes: name, type, descriptor, one after the other, each part padded to four bytes.
+
+::
+
+    |namesz|descsz|type|name....|desc..........|namesz|descsz|type|name....|desc|0  0  0|
+
+They end at an empty name, as /proc/vmcore ends them, or where the next one does not fit.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +17,36 @@ from .ranges import round_up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+HEADER_SIZE = 12
+NT_PRSTATUS = 1
+NT_PRFPREG = 2
+_ALIGN = 4
+
 
 class Note(NamedTuple):
-    """One note; ``name`` without its terminator."""
+    """``[offset, end)`` of its segment, padding included; ``name`` without its NUL."""
 
     name: bytes
     type: int
     desc: bytes
+    offset: int
+    end: int
 
 
 def notes(data: bytes, big_endian: bool) -> Iterator[Note]:
-    """The notes in ``data``, up to the first one that does not fit. An empty one is skipped."""
-    row = struct.Struct(">III" if big_endian else "<III")
-    at = 0
-    while at + row.size <= len(data):
-        name_size, desc_size, kind = row.unpack_from(data, at)
-        name = at + row.size
-        desc = name + round_up(name_size, 4)
-        if desc + desc_size > len(data):
+    """The notes of one segment, whatever ``data`` holds."""
+    header = struct.Struct(">3I" if big_endian else "<3I")
+    offset = 0
+    while offset + HEADER_SIZE <= len(data):
+        name_size, desc_size, kind = header.unpack_from(data, offset)
+        name_at = offset + HEADER_SIZE
+        desc_at = name_at + round_up(name_size, _ALIGN)
+        if not name_size or desc_at + desc_size > len(data):
             return
-        yield Note(data[name : name + name_size].rstrip(b"\0"), kind, data[desc : desc + desc_size])
-        at = desc + round_up(desc_size, 4)
+        name = data[name_at : name_at + name_size].split(b"\0", 1)[0]
+        end = desc_at + round_up(desc_size, _ALIGN)
+        yield Note(name, kind, data[desc_at : desc_at + desc_size], offset, min(end, len(data)))
+        offset = end
 
 
 def vmcoreinfo_text(data: bytes, big_endian: bool) -> bytes:

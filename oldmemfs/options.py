@@ -50,6 +50,7 @@ class Options:
     note_align: int | None = None
     packed: bool | None = None
     skip_notes: bool = False
+    dump_level: int = 31  # makedumpfile's -d
     strict: bool = False
     bind: Bind | None = None
     cache: str | None = None  # "none", "pages"; by measurement when not given
@@ -95,6 +96,13 @@ def _page_size(value: str) -> int:
     return size
 
 
+def _dump_level(value: str) -> int:
+    level = number(value)
+    if level > 31:
+        raise UsageError(f"-o dump_level={value}: give 0 to 31, a sum of 1, 2, 4, 8 and 16")
+    return level
+
+
 def _note_align(value: str) -> int:
     return int(_choice("note_align", "0", "4")(value))
 
@@ -130,6 +138,7 @@ _VALUES: dict[str, Callable[[str], object]] = {
     "page_size": _page_size,
     "note_align": _note_align,
     "bind": _bind,
+    "dump_level": _dump_level,
     "cache": _choice("cache", "none", "pages"),
 }
 

@@ -8,23 +8,30 @@ from .layout import Fill, Layout
 from .table import Kind, Row, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .memory import Memory
+
+
+def _rows(layout: Layout, memory: Memory) -> Iterator[Row]:
+    for e in layout.extents:
+        if e.fill is Fill.MEMORY:
+            yield from memory.rows(e.at, e.at + e.size, e.offset)
+        elif e.fill is Fill.MASKED:
+            for row in memory.rows(e.at, e.at + e.size, e.offset):
+                yield row._replace(mask=e.mask + row.start - e.offset)
+        elif e.fill is Fill.BYTES:
+            yield Row(e.offset, e.size, Kind.BYTES, e.at)
+        else:
+            yield Row(e.offset, e.size, Kind.ZERO)
 
 
 class Plan:
     """A file that can be read: ``size`` bytes, known before anyone copies it."""
 
     def __init__(self, layout: Layout, memory: Memory) -> None:
-        rows: list[Row] = []
-        for e in layout.extents:
-            if e.fill is Fill.MEMORY:
-                rows.extend(memory.rows(e.at, e.at + e.size, e.offset))
-            elif e.fill is Fill.BYTES:
-                rows.append(Row(e.offset, e.size, Kind.BYTES, e.at))
-            else:
-                rows.append(Row(e.offset, e.size, Kind.ZERO))
         self.layout = layout
-        self.table = Table(rows, layout.data, memory.windows)
+        self.table = Table(_rows(layout, memory), layout.data, memory.windows, layout.mask)
         self.size = layout.size
 
     def address(self, offset: int) -> int | None:
@@ -37,6 +44,6 @@ class Plan:
                 low = middle
             else:
                 high = middle
-        if low == high or extents[low].fill is not Fill.MEMORY:
+        if low == high or extents[low].fill not in (Fill.MEMORY, Fill.MASKED):
             return None
         return extents[low].at + (offset - extents[low].offset)

@@ -63,8 +63,8 @@ class Merged:
         for data, label in ((self.header.pack(), "ELF header"), (self.notes, "notes")):
             layout.bytes(data, label)
             layout.zero(-len(data) % unit, "padding")
-        for i, r in enumerate(self.pages):
-            layout.memory(r.start, r.size, f"PT_LOAD {i}")
+        for r in self.pages:
+            layout.memory(r.start, r.size, "PT_LOAD")
         layout.zero(self.surplus, "nothing")
         return layout
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import platform
 import struct
-from bisect import bisect_right
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
+
+    from .kept import Kept
 
 MIB = 1 << 20
 MAX_READ = MIB  # one call's largest read, and so the size of the buffer that it is answered from
-_ROW = struct.Struct("=5QiI")  # struct om_run
+UNMASKED: int = lib.OM_UNMASKED
+_ROW = struct.Struct("=6QiI")  # struct om_run
 _new_buffer = ffi.new_allocator(should_clear_after_alloc=False)
 
 
@@ -36,7 +38,8 @@ class Row(NamedTuple):
     """One run: ``[start, start + size)`` of the table is at ``at`` of what ``kind`` says.
 
     For ``BYTES``, ``at`` counts in the table's ``data``; for ``WINDOW``, only ``[low, high)`` of
-    the descriptor may be mapped.
+    the descriptor may be mapped. ``mask`` is where the run starts among the bytes of the pages that
+    the table's mask has a bit for; a page whose bit is clear reads as zeros.
     """
 
     start: int
@@ -46,6 +49,7 @@ class Row(NamedTuple):
     fd: int = -1
     low: int = 0
     high: int = 0
+    mask: int = UNMASKED
 
 
 class Fault(NamedTuple):
@@ -70,35 +74,35 @@ class Windows:
 class Table:
     """Rows, handed to C once."""
 
-    def __init__(self, rows: Sequence[Row], data: bytes, windows: Windows | None) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        data: bytes,
+        windows: Windows | None,
+        mask: Kept | None = None,
+    ) -> None:
         self._data = ffi.from_buffer(data)  # keeps the bytes where they are
         base = int(ffi.cast("uintptr_t", self._data))
-        packed = bytearray(_ROW.size * len(rows))
-        self._starts = []
+        packed = bytearray()
         end = 0
         for i, row in enumerate(rows):
             assert row.start == end, f"row {i} starts at {row.start:#x}, not at {end:#x}"
+            assert row.mask == UNMASKED or (
+                mask and row.mask + row.size <= mask.pages << mask.page_shift
+            ), f"row {i} ends behind its mask"
             end = row.start + row.size
             at = row.at + base if row.kind is Kind.BYTES else row.at
-            _ROW.pack_into(
-                packed, i * _ROW.size, row.start, row.size, at, row.low, row.high, row.fd, row.kind
-            )
-            self._starts.append(row.start)
+            packed += _ROW.pack(row.start, row.size, at, *row[5:], row.fd, row.kind)
         self.size = end
         self._packed = ffi.from_buffer("struct om_run[]", packed)
         self._windows = windows
-        self._table = ffi.new("struct om_table *")
-        self._table.runs = self._packed
-        self._table.count = len(rows)
-        self._table.windows = windows.handle if windows else ffi.NULL
-
-    def row(self, offset: int) -> Row:
-        """The row that holds ``offset``, as C sees it: a cold path, for reports."""
-        i = bisect_right(self._starts, offset) - 1
-        start, size, at, low, high, fd, kind = _ROW.unpack_from(
-            ffi.buffer(self._packed), i * _ROW.size
-        )
-        return Row(start, size, Kind(kind), at, fd, low, high)
+        self._mask = mask
+        self.handle = ffi.new("struct om_table *")
+        self.handle.runs = self._packed
+        self.handle.count = len(packed) // _ROW.size
+        self.handle.windows = windows.handle if windows else ffi.NULL
+        if mask:
+            self.handle.mask, self.handle.mask_shift = mask.handle, mask.page_shift
 
     def read(self, offset: int, size: int) -> tuple[bytes, list[Fault]]:
         """The bytes at ``offset``, short only at the end, and what of them could not be read."""
@@ -109,7 +113,7 @@ class Table:
         list_in_c = ffi.new("struct om_faults *")
         done = 0
         while done < size:
-            done += lib.om_read(self._table, offset + done, target + done, size - done, list_in_c)
+            done += lib.om_read(self.handle, offset + done, target + done, size - done, list_in_c)
             faults += _faults(list_in_c)
         return bytes(out), faults
 
@@ -129,13 +133,13 @@ class Reader:
             self._size = size
             self._buffer = _new_buffer("char[]", size)
             self._view = memoryview(ffi.buffer(self._buffer, size))
-        done = lib.om_read(table._table, offset, self._buffer, size, self._faults)
+        done = lib.om_read(table.handle, offset, self._buffer, size, self._faults)
         if not self._faults.count:
             return self._view[:done], []
         faults = _faults(self._faults)
         while done < size and offset + done < table.size:
             done += lib.om_read(
-                table._table, offset + done, self._buffer + done, size - done, self._faults
+                table.handle, offset + done, self._buffer + done, size - done, self._faults
             )
             faults += _faults(self._faults)
         return self._view[:done], faults

@@ -11,12 +11,13 @@ from .errors import OldmemError
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from .badpages import BadPages
     from .dump import Dump
     from .layout import Layout
     from .memory import Memory
+    from .scan import Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class View:
 
     name: str
     layout: Callable[[Dump], Layout]
+    opens: str  # for people: what reads it
     memory: Callable[[Dump], Memory] = attrgetter("memory")
+    scan: Scan | None = None  # what it has to wait for, when it is not just arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class LiveView:
 
     name: str
     text: Callable[[Catalog], str]
+    opens: str
 
 
 class Catalog:
@@ -46,10 +50,9 @@ class Catalog:
         self._plans: dict[str, Plan | OldmemError] = {}
         self._locks = {view.name: threading.Lock() for view in views}
 
-    def built(self, view: View | LiveView) -> Plan | None:
-        """The view's plan, if it has been built."""
-        known = self._plans.get(view.name)
-        return known if isinstance(known, Plan) else None
+    def known(self, view: View | LiveView) -> Plan | OldmemError | None:
+        """The view's plan, or why it has none, as far as that is known by now."""
+        return self._plans.get(view.name)
 
     def plan(self, view: View) -> Plan:
         """The view's plan, built now if it was not; one builder at a time.
@@ -68,11 +71,17 @@ class Catalog:
             raise known
         return known
 
-    def plans(self) -> Iterable[tuple[View, Plan | OldmemError]]:
-        """Every view that is no live text, built now if it was not."""
+    def outcome(self, view: View, *, wait: bool = True) -> Plan | OldmemError | None:
+        """The view's plan, or why it has none; None if that takes a scan and ``wait`` is not."""
+        if view.scan and not wait:
+            return self.known(view)
+        try:
+            return self.plan(view)
+        except OldmemError as error:
+            return error
+
+    def cancel(self) -> None:
+        """End the scans that run; none begins any more."""
         for view in self.views:
-            if isinstance(view, View):
-                try:
-                    yield view, self.plan(view)
-                except OldmemError as error:
-                    yield view, error
+            if isinstance(view, View) and view.scan:
+                view.scan.cancel()

@@ -31,10 +31,20 @@ needs_mount = [
 ]
 
 
-def run(*words: str, timeout: float = 60, **more: object) -> subprocess.CompletedProcess[str]:
+# A sanitizer's runtime is for our own program: other tools go without it.
+_PRELOAD = os.environ.pop("LD_PRELOAD", None)
+ENVIRONMENT = os.environ | ({"LD_PRELOAD": _PRELOAD} if _PRELOAD else {})
+
+
+def run(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """A command, bounded, with its output."""
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        words, capture_output=True, text=True, timeout=timeout, check=False, **more
+    return subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=ENVIRONMENT if words[0] == sys.executable else None,
     )
 
 
@@ -57,7 +67,7 @@ def mounted(source: str, directory: Path, options: str = "") -> Iterator[subproc
     """A daemon in the foreground, until the end; it must end cleanly by then."""
     directory.mkdir(exist_ok=True)
     command = [*OLDMEMFS, source, str(directory), "-f", *(["-o", options] if options else [])]
-    daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     try:
         wait_until(lambda: is_mounted(directory) or daemon.poll() is not None)
         yield daemon

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from oldmemfs import views
 from oldmemfs.badpages import BadPages
 from oldmemfs.options import parse
 from oldmemfs.sources import open_source
 from oldmemfs.view import Catalog, View
-from oldmemfs.views import VIEWS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def catalog_of(path: str, options: str = "") -> Catalog:
     """The views of the dump at ``path``."""
-    return Catalog(open_source(path, parse([options])), VIEWS, BadPages())
+    parsed = parse([options])
+    dump = open_source(path, parsed)
+    return Catalog(dump, views.of(dump, parsed), BadPages())
 
 
 def plan_of(catalog: Catalog, name: str) -> Plan:

@@ -10,15 +10,15 @@ if [ "${1-}" = --vm ]; then
     sh tests/vm/setup.sh
 fi
 
-sh examples/setup.sh ".[test]" -C cmake.define.OLDMEM_WERROR=-Werror
+MORE_PACKAGES="binutils elfutils gdb makedumpfile zstd" sh examples/setup.sh ".[test]" --config-settings cmake.define.OLDMEM_WERROR=-Werror
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --check --quiet .
 .venv/bin/mypy
 
 # The C helper under AddressSanitizer and UBSan: the same tests, those that read through it.
 .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/asan . \
-    -C cmake.define.OLDMEM_SANITIZE=ON -C build-dir=build/asan-build
-PYTHONPATH=build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+    --config-settings cmake.define.OLDMEM_SANITIZE=ON --config-settings build-dir=build/asan-build
+PYTHONPATH=build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0 \
     .venv/bin/pytest -q -m "not vm" -p no:cacheprovider tests/test_table.py tests/test_memory.py tests/test_mount.py
 
 exec .venv/bin/pytest -m "$vm" "$@"

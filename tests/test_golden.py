@@ -44,7 +44,7 @@ def test_vmcore_is_what_proc_vmcore_was(golden: str, where: str) -> None:
 def test_oldmem_holds_the_ram_that_makedumpfile_saw(golden: str) -> None:
     """Every page of valid.txt is in `oldmem`, and a saved vmcore gives the same `oldmem`."""
     catalog = catalog_of(str(image(golden)))
-    ranges = catalog.dump.memory.ranges()
+    ranges = catalog.dump.memory.ranges
     for line in (folder(golden) / "valid.txt").read_text().split():
         first, _, last = line.partition("-")
         start, end = int(first, 16) << 12, (int(last or first, 16) + 1) << 12

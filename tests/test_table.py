@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image import memory, pattern
+from mounting import run
 
 from oldmemfs.layout import Layout
 from oldmemfs.memory import Access, Memory, Run, place
@@ -163,5 +163,5 @@ def test_a_sigbus_that_is_not_ours_still_kills() -> None:
         "fd = os.memfd_create('x'); os.ftruncate(fd, 4096)\n"
         "m = mmap.mmap(fd, 4096); os.ftruncate(fd, 0); m[0]\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    done = run(sys.executable, "-P", "-c", program)
     assert done.returncode == -signal.SIGBUS

@@ -191,8 +191,8 @@ def test_layouts_print_themselves(tmp_path: Path) -> None:
         "0x0000000000e8          0xf18 zero                      padding\n"
         "0x000000001000          0x318 bytes                     notes\n"
         "0x000000001318          0xce8 zero                      padding\n"
-        "0x000000002000         0x3000 memory 0x0000000000060000 PT_LOAD 0\n"
-        "0x000000005000        0x11000 memory 0x0000000000020000 PT_LOAD 1\n"
+        "0x000000002000         0x3000 memory 0x0000000000060000 PT_LOAD\n"
+        "0x000000005000        0x11000 memory 0x0000000000020000 PT_LOAD\n"
         "0x000000016000            end\n"
     )
     assert plan_of(catalog, "oldmem").layout.describe() == (

@@ -124,5 +124,5 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
         origin=origin,
         page_size=None,
         release=None,
-        known=memory.ranges(),
+        known=memory.ranges,
     )

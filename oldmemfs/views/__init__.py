@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import badpages, oldmem, status, vmcore, vmcoreinfo
+from . import (
+    badpages,
+    cpus,
+    dmesg,
+    oldmem,
+    status,
+    summary,
+    vmcore,
+    vmcore_kern,
+    vmcoreinfo,
+)
 
 if TYPE_CHECKING:
+    from ..dump import Dump
+    from ..options import Options
     from ..view import LiveView, View
 
-VIEWS: tuple[View | LiveView, ...] = (
-    vmcore.VIEW,
-    oldmem.VIEW,
-    vmcoreinfo.VIEW,
-    status.VIEW,
-    badpages.VIEW,
-)
+
+def of(dump: Dump, options: Options) -> tuple[View | LiveView, ...]:
+    """The views of a dump."""
+    return (
+        vmcore.VIEW,
+        *vmcore_kern.of(options.dump_level),
+        oldmem.VIEW,
+        *dmesg.VIEWS,
+        *summary.VIEWS,
+        *cpus.of(dump),
+        vmcoreinfo.VIEW,
+        status.VIEW,
+        badpages.VIEW,
+    )

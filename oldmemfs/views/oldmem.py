@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def layout(dump: Dump) -> Layout:
     """The dead kernel's ranges at their own addresses; zeros where it had no memory."""
     drawn = Layout()
-    for r in dump.memory.ranges():
+    for r in dump.memory.ranges:
         drawn.zero(r.start - drawn.size, "hole")
         drawn.memory(r.start, r.size, "memory")
     return drawn
 
 
-VIEW = View("oldmem", layout)
+VIEW = View("oldmem", layout, "dd, by physical address")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..elfcore import MACHINES
+from ..elfcore import machine_name
 from ..plan import Plan
-from ..view import LiveView
+from ..view import LiveView, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _MOST_RANGES = 64
 def _lines(catalog: Catalog) -> Iterator[str]:
     dump = catalog.dump
     header = dump.header
-    machine = MACHINES.get(header.machine, f"e_machine {header.machine}")
+    machine = machine_name(header.machine)
     yield f"oldmemfs     {__version__}"
     yield f"source       {dump.source}"
     yield f"header       {dump.origin}"
@@ -29,20 +29,27 @@ def _lines(catalog: Catalog) -> Iterator[str]:
         f"endian, {len(header.phdrs)} program headers, pages of {dump.page_size} bytes"
     )
     yield f"kernel       {dump.vmcoreinfo.release or 'unknown: no VMCOREINFO'}"
-    ranges = dump.memory.ranges()
+    ranges = dump.memory.ranges
     yield f"memory       {sum(r.size for r in ranges)} bytes in {len(ranges)} ranges"
     for r in ranges[:_MOST_RANGES]:
         yield f"  {r.start:#018x}-{r.end:#018x}"
     if len(ranges) > _MOST_RANGES:
         yield f"  and {len(ranges) - _MOST_RANGES} more"
     yield "views"
-    for view, plan in catalog.plans():
-        size = str(plan.size) if isinstance(plan, Plan) else f"cannot be read: {plan}"
-        yield f"  {view.name:<12} {size}"
+    for view in catalog.views:
+        if isinstance(view, View) and not view.name.startswith("cpu/"):
+            yield f"  {view.name:<14} {_state(catalog, view)}"
     yield f"bad pages    {catalog.badpages.size} bytes so far"
     yield f"warnings     {len(dump.warnings)}"
     for warning in dump.warnings:
         yield f"  {warning}"
+
+
+def _state(catalog: Catalog, view: View) -> str:
+    known = catalog.outcome(view, wait=False)
+    if known is None and view.scan:
+        return view.scan.progress()
+    return str(known.size) if isinstance(known, Plan) else f"cannot be read: {known}"
 
 
 def text(catalog: Catalog) -> str:
@@ -50,4 +57,4 @@ def text(catalog: Catalog) -> str:
     return "".join(f"{line}\n" for line in _lines(catalog))
 
 
-VIEW = LiveView("status", text)
+VIEW = LiveView("status", text, "cat")

@@ -4,4 +4,6 @@ from operator import attrgetter
 
 from ..view import View
 
-VIEW = View("vmcore", layout=attrgetter("core"), memory=attrgetter("present"))
+VIEW = View(
+    "vmcore", attrgetter("core"), "crash, drgn, gdb, makedumpfile", memory=attrgetter("present")
+)

@@ -22,4 +22,4 @@ def layout(dump: Dump) -> Layout:
     return drawn
 
 
-VIEW = View("vmcoreinfo", layout)
+VIEW = View("vmcoreinfo", layout, "cat")

@@ -1,0 +1,123 @@
+"""Kept: a bit for each page of memory; set, the page is in the filtered dump.
+
+::
+
+    pfn    1        0x9f    0x100              0x13000     0x1f000
+           |- ram --|       |------- ram -------|          |-- ram --|
+    bit    0        0x9e    0x9e                ...
+
+A page without a bit is one that nothing can read: it is not in the dump. All bits cost a 32768th
+of the memory.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from ._oldmem import ffi, lib
+from .errors import FormatError
+from .ranges import Range, intersect, subtract, union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+MAX_PAGES = 1 << 34  # 64 TiB in pages of 4 KiB: 2 GiB of bits
+_pfn = attrgetter("pfn")
+
+
+class Ram(NamedTuple):
+    """The pages ``[pfn, pfn + pages)`` have the bits from ``bit`` on."""
+
+    pfn: int
+    pages: int
+    bit: int
+
+    @property
+    def end(self) -> int:
+        """One past the last pfn."""
+        return self.pfn + self.pages
+
+
+def pages_of(bytes_: Iterable[Range], page_shift: int) -> list[Range]:
+    """The pages that these bytes lie in, wholly or in part."""
+    low = (1 << page_shift) - 1
+    return union(Range(r.start >> page_shift, (r.end + low) >> page_shift) for r in bytes_)
+
+
+class Kept:
+    """All pages of ``ranges`` (pfns; sorted and disjoint), kept until something clears them."""
+
+    def __init__(self, ranges: Iterable[Range], page_shift: int) -> None:
+        ram: list[Ram] = []
+        total = 0
+        for start, end in ranges:
+            ram.append(Ram(start, end - start, total))
+            total += end - start
+        if total > MAX_PAGES:
+            raise FormatError(f"{total << page_shift:#x} bytes of memory are more than can be true")
+        self.ram = tuple(ram)
+        self.pages = total
+        self.page_shift = page_shift
+        self.bits = bytearray(b"\xff") * ((total + 7) // 8)
+        self.handle = ffi.from_buffer("uint8_t[]", self.bits)
+
+    def bit(self, pfn: int) -> int | None:
+        """The page's place among the bits, if it has one."""
+        i = bisect_right(self.ram, pfn, key=_pfn) - 1
+        if i < 0 or pfn >= self.ram[i].end:
+            return None
+        return self.ram[i].bit + pfn - self.ram[i].pfn
+
+    def __contains__(self, pfn: int) -> bool:
+        bit = self.bit(pfn)
+        return bit is not None and bool(self.bits[bit // 8] >> bit % 8 & 1)
+
+    def restore(self, pages: Range, but: Sequence[Range] = ()) -> list[Range]:
+        """Set the bits of ``pages``, except in ``but`` (sorted, disjoint); returns those it set."""
+        lost: list[Range] = []
+        for ram in self.cut(pages):
+            whole = Range(ram.pfn, ram.end)
+            clear = subtract(whole, self.runs(whole))
+            lost += [left for hole in clear for left in subtract(hole, but)]
+        for pfn in (pfn for hole in lost for pfn in range(*hole)):
+            bit = self.bit(pfn)
+            assert bit is not None
+            self.bits[bit // 8] |= 1 << bit % 8
+        return lost
+
+    def count(self) -> int:
+        """How many pages are kept."""
+        return int(lib.om_bits_count(self.handle, 0, self.pages))
+
+    def cut(self, pages: Range) -> Iterator[Ram]:
+        """What of ``pages`` has bits."""
+        i = max(bisect_right(self.ram, pages.start, key=_pfn) - 1, 0)
+        while i < len(self.ram) and self.ram[i].pfn < pages.end:
+            ram = self.ram[i]
+            i += 1
+            if both := intersect(Range(ram.pfn, ram.end), pages):
+                yield Ram(both.start, both.size, ram.bit + both.start - ram.pfn)
+
+    def count_runs(self, pages: Range, gap: int) -> int:
+        """At most how many runs there are; runs may touch where memory has a border."""
+        return sum(
+            int(lib.om_bits_runs(self.handle, r.bit, r.bit + r.pages, gap, ffi.NULL, 0))
+            for r in self.cut(pages)
+        )
+
+    def runs(self, pages: Range, gap: int = 1) -> list[Range]:
+        """The runs of kept pages in ``pages``, as pfns.
+
+        Runs with less than ``gap`` pages between them that all have a bit are one.
+        """
+        found: list[Range] = []
+        for r in self.cut(pages):
+            end = r.bit + r.pages
+            count = lib.om_bits_runs(self.handle, r.bit, end, gap, ffi.NULL, 0)
+            out = ffi.new("struct om_range[]", max(count, 1))
+            lib.om_bits_runs(self.handle, r.bit, end, gap, out, count)
+            move = r.pfn - r.bit
+            found += [Range(o.start + move, o.end + move) for o in out[0:count]]
+        return found

@@ -1,0 +1,45 @@
+"""The dead kernel's log, from VMCOREINFO and its virtual memory alone: one file per generation.
+
+::
+
+    prb                   5.10 and later   descriptors and a ring of text    lockless
+    log_first_idx         3.5 .. 5.9       records, one after the other      buffer
+    log_end, logged_chars before 3.5       a ring of text lines              lines
+
+Which one it is, VMCOREINFO's keys say, never the version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import FormatError
+from ..virtual import Remembered
+from . import buffer, lines, lockless
+from .record import Log, Record
+from .render import as_json, as_text, escaped
+
+if TYPE_CHECKING:
+    from ..virtual import Virtual
+    from ..vmcoreinfo import Vmcoreinfo
+
+__all__ = ["Log", "Record", "as_json", "as_text", "escaped", "read_log"]
+
+_GENERATIONS = (
+    ("prb", lockless.read),
+    ("log_first_idx", buffer.read),
+    ("log_end", lines.read),
+)
+
+
+def read_log(virtual: Virtual, info: Vmcoreinfo) -> Log:
+    """Every record that still stands, oldest first.
+
+    Raises ``FormatError`` where there is no log to be found, ``FaultError`` where its head cannot
+    be read; whatever is broken beyond that costs records, which the log tells as ``skipped``.
+    """
+    for key, read in _GENERATIONS:
+        if info.symbol(key) is not None:
+            return read(Remembered(virtual), info)
+    names = ", ".join(f"SYMBOL({key})" for key, _ in _GENERATIONS)
+    raise FormatError(f"VMCOREINFO leads to no log: it has none of {names}")

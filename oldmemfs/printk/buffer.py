@@ -1,0 +1,191 @@
+"""The record buffer (3.5 .. 5.9): records one after the other, the newest over the oldest.
+
+::
+
+    0            next_idx            first_idx                    log_buf_len
+    |-rec-|-rec-|...................|-rec-|-rec-|-rec-|len = 0....|
+                                    oldest, then on at 0, up to next_idx
+
+A record is a header, its text, its dictionary, and less than eight bytes of padding. The struct
+is named ``log`` up to 3.10, then ``printk_log``; from 5.1 it may hold the caller. Where a record
+is broken, the next place from which a chain of whole records starts is searched for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import FaultError, FormatError
+from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped, needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..virtual import Remembered
+    from ..vmcoreinfo import Vmcoreinfo
+
+_ALIGN = 4  # 8 where the machine wants it
+_PADDING = 8
+_CHAIN = 3  # whole records in a row that make a place believed
+_SEARCH = 1 << 20  # bytes that are searched in one log, at most
+_PAGE = 1 << 12
+_MAX_WALK = 1 << 22  # records that are walked past, at most
+_MAX_LEN = 1 << 31
+
+
+class _Header(NamedTuple):
+    len: int
+    text_len: int
+    dict_len: int
+
+
+class _Buffer:
+    """The buffer's place and the offsets of a header's fields."""
+
+    def __init__(self, virtual: Remembered, info: Vmcoreinfo) -> None:
+        name = "log" if info.size_of("printk_log") is None else "printk_log"
+        self.virtual = virtual
+        self.header_size = needed(info.size_of(name), f"SIZE({name})")
+        self.ts_nsec, self.len, self.text_len, self.dict_len = (
+            needed(info.offset(f"{name}.{field}"), f"OFFSET({name}.{field})")
+            for field in ("ts_nsec", "len", "text_len", "dict_len")
+        )
+        self.caller = info.offset(f"{name}.caller_id")
+        self.data = virtual.pointer(needed(info.symbol("log_buf"), "SYMBOL(log_buf)"))
+        self.size, self.first, self.next = (
+            virtual.number(needed(info.symbol(key), f"SYMBOL({key})"), 4)
+            for key in ("log_buf_len", "log_first_idx", "log_next_idx")
+        )
+        if self.header_size < 1 or not 0 < self.size <= _MAX_LEN:
+            raise FormatError(f"a log of {self.size:#x} bytes does not exist", self.data)
+
+    def header(self, index: int) -> _Header:
+        """The lengths at ``index``."""
+        at, v = self.data + index, self.virtual
+        return _Header(
+            v.number(at + self.len, 2), v.number(at + self.text_len, 2),
+            v.number(at + self.dict_len, 2),
+        )  # fmt: skip
+
+    def whole(self, index: int, header: _Header) -> bool:
+        """Whether the lengths are those of a record that lies in the buffer."""
+        used = self.header_size + header.text_len + header.dict_len
+        padding = header.len - used
+        return 0 <= padding < _PADDING and index + header.len <= self.size
+
+    def record(self, index: int, seq: int) -> Record:
+        """The record at ``index``, whose header is whole."""
+        at, v = self.data + index, self.virtual
+        bits = v.number(at + self.dict_len + 3, 1)  # flags:5, level:3
+        return Record(
+            seq=seq,
+            ts_nsec=v.number(at + self.ts_nsec, 8),
+            level=bits & 7 if v.big_endian else bits >> 5,
+            facility=v.number(at + self.dict_len + 2, 1),
+            caller=None if self.caller is None else v.number(at + self.caller, 4),
+            text=v.read(at + self.header_size, v.number(at + self.text_len, 2)),
+        )
+
+    def believed(self, index: int, end: int) -> bool:
+        """Whether a chain of whole records starts at ``index``, or leads up to ``end``."""
+        for done in range(_CHAIN):
+            if index == end:
+                return done > 0
+            try:
+                header = self.header(index)
+            except FaultError:
+                return False
+            if header.len == 0 and end == self.size:  # the lap ends here
+                return done > 0
+            if not self.whole(index, header) or header.len % _ALIGN:
+                return False
+            index += header.len
+        return index <= end
+
+
+def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
+    """Every record from ``log_first_idx`` to ``log_next_idx``."""
+    buffer, skipped = _Buffer(virtual, info), Skipped()
+    newest: deque[int] = deque(maxlen=MAX_RECORDS)
+    total = 0
+    for index in _indices(buffer, skipped):
+        if total == _MAX_WALK:
+            skipped.add(f"records after the first {_MAX_WALK}", f"index {index:#x}")
+            break
+        newest.append(index)
+        total += 1
+    if total > len(newest):
+        skipped.add(f"records before the newest {MAX_RECORDS}", f"{total - len(newest)}")
+    records: list[Record] = []
+    room = MAX_TEXT
+    for seq, index in zip(range(total - 1, -1, -1), reversed(newest), strict=False):
+        try:
+            record = buffer.record(index, seq)
+        except FaultError:
+            skipped.add("records that cannot be read", f"index {index:#x}")
+            continue
+        room -= len(record.text)
+        if room < 0:
+            skipped.add("texts too long to keep: all before", f"index {index:#x}")
+            break
+        records.append(record)
+    return Log(tuple(reversed(records)), skipped.sentences())
+
+
+def _indices(buffer: _Buffer, skipped: Skipped) -> Iterator[int]:
+    """Where whole records start: from the first to the end of the buffer, then from 0 on."""
+    first, end = buffer.first, buffer.next
+    if max(first, end) >= buffer.size:
+        skipped.add("indices outside of the log", f"{first:#x}..{end:#x} of {buffer.size:#x}")
+        first, end = 0, buffer.size
+    search = _Search(buffer)
+    if first > end:
+        yield from _lap(search, first, buffer.size, skipped)
+        first = 0
+    yield from _lap(search, first, end, skipped)
+
+
+def _lap(search: _Search, index: int, end: int, skipped: Skipped) -> Iterator[int]:
+    """Where whole records start between ``index`` and ``end``."""
+    buffer = search.buffer
+    while index < end:
+        try:
+            header = buffer.header(index)
+            broken = not buffer.whole(index, header) or index + header.len > end
+            if header.len == 0 and end == buffer.size:  # the rest of the lap is empty
+                return
+        except FaultError:
+            broken = True
+        if not broken:
+            yield index
+            index += header.len
+            continue
+        start, index = index, search.forward(index, end)
+        skipped.add("broken stretches", f"{start:#x}..{index:#x}")
+
+
+class _Search:
+    """Finds the next chain of whole records, until it has looked at ``_SEARCH`` bytes in all."""
+
+    def __init__(self, buffer: _Buffer) -> None:
+        self.buffer = buffer
+        self._left = _SEARCH
+
+    def forward(self, index: int, end: int) -> int:
+        """The first place after ``index`` that is believed, or ``end``."""
+        start, index = index, index + _ALIGN
+        limit = min(end, start + self._left)
+        while index < limit and not self.buffer.believed(index, end):
+            index = self._past(index)
+        self._left -= min(index, limit) - start
+        return index if index < limit else end
+
+    def _past(self, index: int) -> int:
+        """The next place to look at: what cannot be read is left by the page."""
+        try:
+            self.buffer.header(index)
+        except FaultError:
+            virt = self.buffer.data + index
+            return index + max(_PAGE - virt % _PAGE, _ALIGN) // _ALIGN * _ALIGN
+        return index + _ALIGN

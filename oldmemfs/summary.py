@@ -1,0 +1,178 @@
+"""The summary: which kernel died, when, how, on what machine, and what can be opened here.
+
+Made of pieces that were read before, each of which may be missing: what could not be learned, and
+why, is part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from .panic import find_panic
+from .printk import escaped
+from .taint import FLAGS, letters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .panic import Panic
+    from .printk import Log
+    from .ranges import Range
+    from .vmcoreinfo import Vmcoreinfo
+
+_MOST_RANGES = 64  # that people read; programs get them all
+_END_OF_TIME = 253402300800  # the year 10000, which datetime does not know
+
+
+@dataclass(frozen=True, slots=True)
+class ViewLine:
+    """A file in the mount. ``size`` is None if it cannot be built; ``opens`` says what reads it."""
+
+    name: str
+    size: int | None
+    opens: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything that the first look shows. None is what could not be learned."""
+
+    machine: str
+    release: str | None
+    build_id: str | None
+    page_size: int | None
+    crash_time: int | None  # seconds since 1970
+    panic: Panic | None
+    pids: tuple[int | None, ...]  # what ran on each processor; None: it left no registers
+    taint: int | None
+    ranges: tuple[Range, ...]
+    views: tuple[ViewLine, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def agreed(self) -> bool | None:
+        """Whether the registers of the processor that the log blames are of the task it blames."""
+        panic = self.panic
+        if panic is None or panic.cpu is None or not self.pids or self.machine == "s390x":
+            return None  # s390x's notes have running numbers for pids
+        return panic.cpu < len(self.pids) and self.pids[panic.cpu] == panic.pid
+
+    @property
+    def crashed(self) -> str | None:
+        """The time of the crash, in UTC."""
+        if self.crash_time is None or not 0 <= self.crash_time < _END_OF_TIME:
+            return None
+        return datetime.fromtimestamp(self.crash_time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def summarize(
+    machine: str,
+    info: Vmcoreinfo | None,
+    log: Log | None,
+    *,
+    pids: Iterable[int | None] = (),
+    taint: int | None = None,
+    ranges: Iterable[Range] = (),
+    views: Iterable[ViewLine] = (),
+    problems: Iterable[str] = (),
+) -> Summary:
+    """Put the pieces together; a taint that memory did not give is taken from the log."""
+    panic = find_panic(log) if log else None
+    return Summary(
+        machine=machine,
+        release=info.release if info else None,
+        build_id=info.build_id if info else None,
+        page_size=info.page_size if info else None,
+        crash_time=info.crash_time if info else None,
+        panic=panic,
+        pids=tuple(pids),
+        taint=panic.taint if taint is None and panic else taint,
+        ranges=tuple(ranges),
+        views=tuple(views),
+        problems=tuple(problems),
+    )
+
+
+def as_json(summary: Summary) -> str:
+    """The summary for programs, an object in one line; ``memory`` is pairs of start and size."""
+    panic = summary.panic
+    return json.dumps(
+        {
+            "release": summary.release,
+            "build_id": summary.build_id,
+            "machine": summary.machine,
+            "page_size": summary.page_size,
+            "crash_time": summary.crashed,
+            "panic": panic.line if panic else None,
+            "trigger": panic.trigger if panic else None,
+            "cpu": panic.cpu if panic else None,
+            "pid": panic.pid if panic else None,
+            "comm": panic.comm if panic else None,
+            "registers_agree": summary.agreed,
+            "cpus": len(summary.pids),
+            "cpu_pids": summary.pids,
+            "taint": summary.taint,
+            "taint_letters": None if summary.taint is None else letters(summary.taint),
+            "memory_size": sum(r.size for r in summary.ranges),
+            "memory": [(r.start, r.size) for r in summary.ranges],
+            "views": [{"name": v.name, "size": v.size, "opens": v.opens} for v in summary.views],
+            "problems": summary.problems,
+        }
+    ) + "\n"  # fmt: skip
+
+
+def as_text(summary: Summary) -> str:
+    """The summary for people; what came from the dead kernel is made fit for a terminal."""
+    lines = [f"{name:<11} {value}" for name, value in _facts(summary)]
+    lines += ["", *_views(summary.views)] if summary.views else []
+    if summary.problems:
+        lines += ["", *(f"{'problem':<11} {problem}" for problem in summary.problems)]
+    return "".join(escaped(line.encode()).decode("ascii") + "\n" for line in lines)
+
+
+def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
+    unknown = "unknown"
+    panic = summary.panic
+    yield "kernel", summary.release or unknown
+    yield "build-id", summary.build_id or unknown
+    yield "machine", summary.machine
+    yield "crashed", summary.crashed or unknown
+    yield "panic", (panic and panic.line) or "none in the log"
+    if panic and panic.trigger:
+        yield "began with", panic.trigger
+    if panic and panic.pid is not None:
+        cpu = "a processor unknown" if panic.cpu is None else f"CPU {panic.cpu}"
+        agreed = {True: "", False: "; its registers are of another task", None: ""}[summary.agreed]
+        yield "blamed", f"{cpu}, pid {panic.pid} ({panic.comm}){agreed}"
+    with_registers = sum(pid is not None for pid in summary.pids)
+    yield "CPUs", f"{len(summary.pids)}, {with_registers} of them with registers"
+    yield "taint", unknown if summary.taint is None else _taint(summary.taint)
+    yield "memory", f"{_human(sum(r.size for r in summary.ranges))} in {len(summary.ranges)} ranges"
+    for r in summary.ranges[:_MOST_RANGES]:
+        yield "", f"{r} {_human(r.size)}"
+    if len(summary.ranges) > _MOST_RANGES:
+        yield "", f"and {len(summary.ranges) - _MOST_RANGES} more"
+
+
+def _taint(mask: int) -> str:
+    names = ", ".join(name for bit, (_, name) in enumerate(FLAGS) if mask >> bit & 1)
+    return f"{letters(mask)} ({names or 'unknown'})" if mask else "none"
+
+
+def _views(views: Sequence[ViewLine]) -> Iterator[str]:
+    width = max(len(view.name) for view in views)
+    for view in views:
+        size = "not here" if view.size is None else str(view.size)
+        yield f"{view.name:<{width}} {size:>16}  {view.opens}"
+
+
+def _human(size: int) -> str:
+    """A size as people say it, never rounded up to the next unit."""
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+    step = min(max(size.bit_length() - 1, 0) // 10, len(units) - 1)
+    return (
+        f"{size} bytes" if not step else f"{size * 10 // (1 << 10 * step) / 10:.1f} {units[step]}"
+    )

@@ -1,0 +1,30 @@
+"""`dmesg` and `dmesg.json`: the dead kernel's log, from its memory and VMCOREINFO alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..layout import Layout
+from ..printk import as_json, as_text
+from ..view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..dump import Dump
+    from ..printk import Log
+
+
+def _drawn(render: Callable[[Log], bytes], label: str) -> Callable[[Dump], Layout]:
+    def layout(dump: Dump) -> Layout:
+        drawn = Layout()
+        drawn.bytes(render(dump.log), label)
+        return drawn
+
+    return layout
+
+
+VIEWS = (
+    View("dmesg", _drawn(as_text, "log"), "less, grep"),
+    View("dmesg.json", _drawn(as_json, "log, an object a line"), "jq, programs"),
+)

@@ -1,0 +1,72 @@
+"""`summary` and `summary.json`: which kernel died, when, how, and what can be opened here.
+
+Every piece may be missing; what could not be learned, and why, is part of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import registers
+from ..elfcore import machine_name
+from ..errors import OldmemError
+from ..notes import notes
+from ..plan import Plan
+from ..summary import Summary, ViewLine, as_json, as_text, summarize
+from ..taint import read_taint
+from ..view import LiveView, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    from ..dump import Dump
+    from ..view import Catalog
+
+    T = TypeVar("T")
+
+
+def _pids(dump: Dump) -> Iterator[int | None]:
+    header = dump.header
+    for cpu in dump.cpus:
+        first = next(notes(cpu, header.big_endian), None)
+        yield first and registers.pid(header.machine, header.big_endian, first.desc)
+
+
+def _views(catalog: Catalog) -> Iterator[ViewLine]:
+    for view in catalog.views:
+        if isinstance(view, View) and not view.name.startswith("cpu/"):
+            known = catalog.outcome(view, wait=False)
+            size = known.size if isinstance(known, Plan) else None
+            opens = view.scan.progress() if known is None and view.scan else view.opens
+            yield ViewLine(view.name, size, opens)
+
+
+def _summary(catalog: Catalog) -> Summary:
+    dump = catalog.dump
+    problems: list[str] = list(dump.warnings)
+
+    def attempt(piece: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except OldmemError as error:
+            problems.append(f"{piece}: {error}")
+            return None
+
+    log = attempt("log", lambda: dump.log)
+    return summarize(
+        machine_name(dump.header.machine),
+        dump.vmcoreinfo,
+        log,
+        pids=attempt("registers", lambda: list(_pids(dump))) or (),
+        taint=attempt("taint", lambda: read_taint(dump.kernel, dump.vmcoreinfo)),
+        ranges=dump.memory.ranges,
+        views=_views(catalog),
+        problems=problems,
+    )
+
+
+VIEWS = (
+    LiveView("summary", lambda catalog: as_text(_summary(catalog)), "cat"),
+    LiveView("summary.json", lambda catalog: as_json(_summary(catalog)), "jq, programs"),
+)

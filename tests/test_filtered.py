@@ -1,0 +1,198 @@
+"""Whole dead kernels, filtered: every machine, doubts, must-haves, and scans that are ended."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from crash import Crash, Model
+from crash_arch import X86_64
+from crash_arch_more import MACHINES
+from pagemodel import GENERATIONS
+
+from oldmemfs import pages
+from oldmemfs.elfcore import parse
+from oldmemfs.errors import FormatError, OldmemError
+from oldmemfs.filtered import Filtered, filtered
+from oldmemfs.kept import Kept
+from oldmemfs.memmap import memory_map
+from oldmemfs.musts import Must, restore
+from oldmemfs.pages import Class, Classes, Watch, classify, sections
+from oldmemfs.plan import Plan
+from oldmemfs.ranges import Range
+from oldmemfs.rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crash_arch import Machine
+
+PAGE = 4096
+LRU, HEAD = 1 << 4, 1 << 16
+PLAIN = {"_mapcount": -1}
+ANON = {"flags": LRU, "mapping": 0xFFFF888000001001}
+SECRET, KERNEL = b"a user's own words", b"the kernel's own words"
+
+
+def dead(machine: Machine, marks: Mapping[int, Mapping[str, int]], **more: object) -> Crash:
+    """A kernel with the keys of 6.1 whose struct pages say ``marks``, and "kernel" elsewhere."""
+    text = next(g for g in GENERATIONS if g.name == "6.1").text(machine.word).decode()
+    lines = dict(line.split("=") for line in text.splitlines())
+    lines = {k: v for k, v in lines.items() if k not in ("OSRELEASE", "PAGESIZE", "SIZE(page)")}
+    return Crash(machine, lines=lines, pages=marks, fill=PLAIN, **more)  # type: ignore[arg-type]
+
+
+def run(
+    crash: Crash, level: int = 31, watch: Watch | None = None, blob: bytes | None = None
+) -> Filtered:
+    blob = blob or crash.elfcorehdr()
+    header = parse(lambda at, size: blob[at : at + size], 0, "it")
+    return filtered(crash.kernel(), header, b"notes", level, watch)
+
+
+def scan(crash: Crash, level: int = 30) -> Classes:
+    """The classes alone."""
+    kernel = crash.kernel()
+    rules = Rules.of(kernel.info, kernel.arch.name, kernel.word, big_endian=kernel.big_endian)
+    loads = [Range(*r) for r in crash.ranges]
+    return classify(kernel.memory, loads, sections(kernel, memory_map(kernel)), rules, level)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda m: m.name)
+def test_no_byte_of_a_user(machine: Machine) -> None:
+    """Pages with a user's words among the kernel's: none of them in the file, all of these."""
+    end = machine.ram[-1][1] >> machine.page_shift
+    users, kernels = (end - 40, end - 9), (end - 41, end - 8)
+    model = Model.VMEMMAP if machine.word == 8 else Model.EXTREME
+    crash = dead(machine, dict.fromkeys(users, ANON), model=model)
+    for words, pfns in ((SECRET, users), (KERNEL, kernels)):
+        for pfn in pfns:
+            crash.ram.write(pfn << machine.page_shift, words)
+    found = run(crash)
+    assert not found.doubts
+    assert found.classes.counts[Class.USER] == 2
+    plan = Plan(found.core.layout, crash.memory)
+    data = b"".join(plan.table.read(at, 1 << 20)[0] for at in range(0, plan.size, 1 << 20))
+    assert SECRET not in data
+    for phdr in found.core.header.loads:
+        for pfn in kernels:
+            phys = pfn << machine.page_shift
+            if phdr.filesz and phdr.paddr <= phys < phdr.paddr + phdr.filesz:
+                at = phdr.offset + phys - phdr.paddr
+                assert data[at : at + len(KERNEL)] == KERNEL
+                break
+    assert data.count(KERNEL) == 2
+
+
+@pytest.mark.parametrize("model", [Model.FLAT, Model.DISCONTIG, Model.CLASSIC, Model.EXTREME])
+def test_every_memory_model(model: Model) -> None:
+    crash = dead(X86_64, {0x10000: ANON, 0x10001: ANON}, model=model)
+    found = scan(crash)
+    assert found.counts[Class.USER] == 2
+    assert 0x10001 not in found.kept
+
+
+def test_shared_struct_pages_of_huge_pages() -> None:
+    """HVO: seven of eight pages of struct pages are the head's own page; one head is dropped."""
+    tails = {0x10000 + i: {"compound_head": 1} for i in range(1, 64)}
+    crash = dead(X86_64, {0x10000: {"flags": HEAD}, **tails}, hvo=(0x10000,))
+    at = crash.struct_phys(0x10001)
+    crash.ram.write(at + 16, bytes((2, 0, 0, 0, 9)))  # the destructor, and the order
+    found = scan(crash)
+    assert found.counts[Class.USER] == 512
+    assert not any(p in found.kept for p in range(0x10000, 0x10200))
+    assert 0x10200 in found.kept
+
+
+def test_struct_pages_that_cannot_be_read_keep_their_pages() -> None:
+    crash = dead(X86_64, dict.fromkeys(range(0x10000, 0x10400), ANON), small=True)
+    blob = crash.elfcorehdr()
+    at = crash.struct_phys(0x10100)
+    crash.ram.runs[:] = [
+        part for run_ in crash.ram.runs
+        for part in (run_.part(run_.phys, at), run_.part(at + PAGE, run_.end))
+    ]  # fmt: skip
+    found = run(crash, 30, blob=blob)
+    assert found.classes.counts[Class.NO_STRUCT] == PAGE // 64
+    assert all(p in found.classes.kept for p in range(0x10100, 0x10140))
+    assert 0x100FF not in found.classes.kept
+    assert "64 pages are kept: their struct page cannot be read" in found.doubts
+
+
+def test_batches_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    crash = dead(X86_64, dict.fromkeys(range(0x7F00, 0x18100, 3), ANON))
+    whole = scan(crash)
+    monkeypatch.setattr(pages, "_BATCH", 1)
+    parts = scan(crash)
+    assert parts.kept.bits == whole.kept.bits
+    assert parts.counts == whole.counts
+
+
+def test_a_block_does_not_reach_over_the_start_of_a_section() -> None:
+    """Its pages are gone, but the next section is looked at from its first page on."""
+    free = {"_mapcount": -129, "private": 10}
+    crash = dead(X86_64, {0x7FF0: free, 0x8001: ANON, 0x8000: {"flags": LRU}, 0x83F0: ANON})
+    found = scan(crash, 24)
+    assert found.counts[Class.FREE] == 1024
+    assert not any(p in found.kept for p in range(0x7FF0, 0x83F1))
+    assert found.counts[Class.USER] == 1  # 0x83f0; 0x8001 was gone with the block
+
+
+def test_what_must_be_there_is_put_back() -> None:
+    """The kernel's own memory map, marked as a user's: kept all the same, and said."""
+    crash = dead(X86_64, {})
+    first = crash.struct_phys(0) >> 12
+    crash = dead(X86_64, dict.fromkeys(range(first, first + 8), ANON))
+    found = run(crash)
+    assert all(p in found.classes.kept for p in range(first, first + 8))
+    (line,) = found.doubts
+    assert line.startswith("struct pages: 8 pages had been excluded, first at ")
+
+
+def test_zeros_need_not_be_put_back() -> None:
+    kept = Kept([Range(0, 8)], 12)
+    kept.bits[0] = 0b11000011
+    lines = restore(kept, [Range(3, 4)], [Must("log", Range(0x2FFF, 0x5001))])
+    assert kept.bits[0] == 0b11110111
+    assert lines == ["log: 3 pages had been excluded, first at 0x2000; they are kept"]
+
+
+def test_cancelled() -> None:
+    crash = dead(X86_64, {})
+    watch = Watch()
+    watch.cancel()
+    with pytest.raises(OldmemError, match="cancelled"):
+        run(crash, watch=watch)
+
+
+def test_watched_from_another_thread() -> None:
+    crash = dead(X86_64, {})
+    watch = Watch()
+    thread = threading.Thread(target=run, args=(crash, 31, watch))
+    thread.start()
+    thread.join()
+    assert watch.done == watch.total == 2 * 0x20000
+
+
+def test_a_memory_map_that_is_not_understood_is_an_error() -> None:
+    crash = dead(X86_64, {})
+    crash.lines["SYMBOL(mem_section)"] = f"{X86_64.linear + 0x700000:x}"
+    with pytest.raises(FormatError):
+        run(crash)
+
+
+def test_report_has_makedumpfiles_lines() -> None:
+    crash = dead(X86_64, {0x10000: ANON, 0x10001: {"flags": LRU}, 0x10002: {
+        "flags": LRU | 1 << 13}, 0x10003: {"_mapcount": -129, "private": 11}})  # fmt: skip
+    lines = run(crash).report().splitlines()
+    assert lines[0] == "Original pages  : 0x0000000000020000"
+    assert lines[3:7] == [
+        "    Non-private cache pages : 0x0000000000000001",
+        "    Private cache pages     : 0x0000000000000001",
+        "    User process data pages : 0x0000000000000001",
+        "    Free pages              : 0x0000000000000000",
+    ]
+    assert lines[-1] == (
+        "Doubt           : 1 pages are kept: they are marked free, of an order that there is not"
+    )

@@ -1,0 +1,137 @@
+"""What the first look shows, of whole crashes and of wrecks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from oldmemfs.panic import Panic, find_panic
+from oldmemfs.printk import Log, Record
+from oldmemfs.ranges import Range
+from oldmemfs.summary import ViewLine, as_json, as_text, summarize
+from oldmemfs.vmcoreinfo import Vmcoreinfo
+
+INFO = Vmcoreinfo.parse(
+    b"OSRELEASE=6.1.0-56-cloud-amd64\nBUILD-ID=3b43fad5\nPAGESIZE=4096\nCRASHTIME=1795220275\n"
+)
+SYSRQ = [
+    b"golden: about to crash", b"sysrq: Trigger a crash",
+    b"Kernel panic - not syncing: sysrq triggered crash",
+    b"CPU: 1 PID: 1 Comm: init Kdump: loaded Not tainted 6.1.0-56-cloud-amd64 #1  Debian 6.1.192-2",
+    b"Call Trace:",
+]  # fmt: skip
+OOPS = [
+    b"BUG: kernel NULL pointer dereference, address: 0000000000000000", b"#PF: error_code(0x0002)",
+    b"Oops: Oops: 0002 [#1] PREEMPT SMP NOPTI",
+    b"CPU: 3 UID: 0 PID: 812 Comm: my prog Tainted: G        W  O       6.12.9 #1", b"...",
+    b"Kernel panic - not syncing: Fatal exception", b"Kernel Offset: disabled",
+]  # fmt: skip
+
+
+def log(*texts: bytes) -> Log:
+    return Log(tuple(Record(i, i, 6, 0, None, text) for i, text in enumerate(texts)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "panic"),
+    [
+        (SYSRQ, Panic(SYSRQ[2].decode(), SYSRQ[1].decode(), 1, 1, "init", 0)),
+        (OOPS, Panic(OOPS[5].decode(), OOPS[0].decode(), 3, 812, "my prog", 1 << 9 | 1 << 12)),
+        (OOPS[:5], Panic(None, OOPS[0].decode(), 3, 812, "my prog", 1 << 9 | 1 << 12)),
+        ([*OOPS, *SYSRQ], Panic(SYSRQ[2].decode(), OOPS[0].decode(), 1, 1, "init", 0)),
+        ([*SYSRQ, *OOPS[:5]], Panic(SYSRQ[2].decode(), SYSRQ[1].decode(), 1, 1, "init", 0)),
+        ([SYSRQ[2]], Panic(SYSRQ[2].decode(), None, None, None, None, None)),
+        (
+            [b"Unable to handle kernel paging request", b"Pid: 77, comm: x Tainted: P 2.6.32"],
+            Panic(None, "Unable to handle kernel paging request", None, 77, "x", 1),
+        ),
+        (
+            [b"Kernel panic - not syncing: \x1b[2J\xff\nmore"],
+            Panic("Kernel panic - not syncing: \\x1b[2J\\xff", None, None, None, None, None),
+        ),
+        ([b"Linux version 6.1", b"traps: x[1] general protection fault ip:0"], None),
+        ([], None),
+    ],
+)
+def test_panic(texts: list[bytes], panic: Panic | None) -> None:
+    assert find_panic(log(*texts)) == panic
+
+
+VIEWS = [ViewLine("vmcore", 536870912, "crash, gdb"), ViewLine("dump", None, "crash, drgn")]
+
+
+def test_text() -> None:
+    summary = summarize(
+        "x86_64", INFO, log(*SYSRQ), pids=[0, 1, None], taint=1 << 12,
+        ranges=[Range(0x1000, 0x9FC00), Range(0x100000, 0x20000000)], views=VIEWS,
+        problems=["dump: no symbol mem_section"],
+    )  # fmt: skip
+    assert as_text(summary) == (
+        "kernel      6.1.0-56-cloud-amd64\n"
+        "build-id    3b43fad5\n"
+        "machine     x86_64\n"
+        "crashed     2026-11-21T00:17:55Z\n"
+        "panic       Kernel panic - not syncing: sysrq triggered crash\n"
+        "began with  sysrq: Trigger a crash\n"
+        "blamed      CPU 1, pid 1 (init)\n"
+        "CPUs        3, 2 of them with registers\n"
+        "taint       O (out-of-tree module)\n"
+        "memory      511.6 MiB in 2 ranges\n"
+        "            0x1000-0x9fc00 635.0 KiB\n"
+        "            0x100000-0x20000000 511.0 MiB\n"
+        "\n"
+        "vmcore        536870912  crash, gdb\n"
+        "dump           not here  crash, drgn\n"
+        "\n"
+        "problem     dump: no symbol mem_section\n"
+    )
+
+
+def test_json() -> None:
+    summary = summarize(
+        "x86_64", INFO, log(*OOPS), pids=[5, None, 7], ranges=[Range(0, 0x1000)], views=VIEWS,
+        problems=["no"],
+    )  # fmt: skip
+    assert json.loads(as_json(summary)) == {
+        "release": "6.1.0-56-cloud-amd64", "build_id": "3b43fad5", "machine": "x86_64",
+        "page_size": 4096, "crash_time": "2026-11-21T00:17:55Z", "panic": OOPS[5].decode(),
+        "trigger": OOPS[0].decode(), "cpu": 3, "pid": 812, "comm": "my prog",
+        "registers_agree": False, "cpus": 3, "cpu_pids": [5, None, 7], "taint": 1 << 9 | 1 << 12,
+        "taint_letters": "WO", "memory_size": 4096, "memory": [[0, 4096]],
+        "views": [
+            {"name": "vmcore", "size": 536870912, "opens": "crash, gdb"},
+            {"name": "dump", "size": None, "opens": "crash, drgn"},
+        ],
+        "problems": ["no"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pids", "machine", "agreed"),
+    [
+        ([0, 1], "x86_64", True), ([0, 2], "x86_64", False), ([1], "x86_64", False),
+        ([0, None], "x86_64", False), ([], "x86_64", None), ([1, 2], "s390x", None),
+    ],
+)  # fmt: skip
+def test_registers_and_log_agree(pids: list[int | None], machine: str, agreed: bool | None) -> None:
+    summary = summarize(machine, INFO, log(*SYSRQ), pids=pids)
+    assert summary.agreed is agreed
+    assert ("of another task" in as_text(summary)) is (agreed is False)
+
+
+def test_nothing_is_known() -> None:
+    summary = summarize("machine 0x1234", None, None)
+    text = as_text(summary)
+    assert text.count("unknown") == 4
+    assert "panic       none in the log\n" in text
+    assert "memory      0 bytes in 0 ranges\n" in text
+    assert json.loads(as_json(summary))["registers_agree"] is None
+
+
+@pytest.mark.parametrize("seconds", [-1, 253402300800, 1 << 63])
+def test_a_time_that_cannot_be(seconds: int) -> None:
+    info = Vmcoreinfo.parse(b"OSRELEASE=6.1\x1b[2J\xff\nCRASHTIME=%d\n" % seconds)
+    text = as_text(summarize("x86_64", info, None))
+    assert "crashed     unknown\n" in text
+    assert "kernel      6.1\\x1b[2J\\xef\\xbf\\xbd\n" in text
