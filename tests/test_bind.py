@@ -123,7 +123,7 @@ def test_a_view_that_cannot_be_built_is_not_bound(case: Case, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("bind", "status", "told"),
     [
-        ("nothing", 2, "no such view; there are vmcore, vmcore-kern"),
+        ("nothing:/etc/passwd", 2, "no such view; there are vmcore, vmcore-kern"),
         ("vmcore:/absent/file", 1, "/absent/file: No such file or directory; the file must exist"),
         ("vmcore:/", 2, "/: not a regular file"),
     ],
