@@ -92,7 +92,7 @@ def prepare(work: Path, *, view: str, remote: Remote | None) -> Path:
     _wheels(root / "wheels")
     _chroot(root, "python3", "-m", "venv", f"/{_TARGET}")
     _chroot(root, f"/{_TARGET}/bin/pip", "-q", "install", "--no-index", "-f", "/wheels", "oldmemfs")
-    (root / "usr/local/sbin/oldmemfs").symlink_to(f"/{_TARGET}/bin/oldmemfs")
+    (root / "usr/local/bin/oldmemfs").symlink_to(f"/{_TARGET}/bin/oldmemfs")
     _chroot(root, f"/{_TARGET}/share/oldmemfs/debian/setup.sh", view)
 
     shutil.rmtree(root / "wheels")
@@ -101,9 +101,12 @@ def prepare(work: Path, *, view: str, remote: Remote | None) -> Path:
     (root / "etc/hostname").write_text("crashes\n")
     (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
     # kdump-tools would make its own at the first boot, which takes minutes in emulation.
-    initrd = next((root / "boot").glob("initrd.img-*"))
-    (root / "var/lib/kdump").mkdir(exist_ok=True)
-    shutil.copyfile(initrd, root / "var/lib/kdump" / initrd.name)
+    (initrd,) = (root / "boot").glob("initrd.img-*")
+    ready = root / "var/lib/kdump"
+    ready.mkdir(exist_ok=True)
+    shutil.copyfile(initrd, ready / initrd.name)
+    sysctls = "latest_sysctls-" + initrd.name.removeprefix("initrd.img-")
+    shutil.copyfile(root / "etc/kdump/sysctl.conf", ready / sysctls)
     if remote:
         _send(root, remote)
     disk = work / "disk.img"
@@ -149,7 +152,7 @@ class Crashed:
 
 
 def crash(
-    work: Path, *, view: str = "vmcore", remote: Remote | None = None, memory_mib: int = 768
+    work: Path, *, view: str = "vmcore-kern", remote: Remote | None = None, memory_mib: int = 768
 ) -> Crashed:
     """Install, boot, panic, let Debian save its dump and reboot, which ends the machine."""
     disk = prepare(work, view=view, remote=remote)

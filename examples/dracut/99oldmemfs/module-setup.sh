@@ -1,8 +1,7 @@
 #!/bin/bash
 # dracut module: the dead kernel's memory as files in a kdump initramfs. Copy this folder to
-# /usr/lib/dracut/modules.d and put `dracut_args --add oldmemfs` into /etc/kdump.conf (Fedora, RHEL)
-# or KDUMP_DRACUT_ARGS="--add oldmemfs"-like words where the distribution takes them.
-# OLDMEMFS_SHARE says where the examples are installed, beside the Python that has oldmemfs.
+# /usr/lib/dracut/modules.d and put `dracut_args --add oldmemfs` into /etc/kdump.conf.
+# oldmemfs is taken from OLDMEMFS_PREFIX, the virtual environment that it is installed in.
 
 check() {
     # Only where it is asked for, or where kdump makes its image.
@@ -18,11 +17,9 @@ installkernel() {
 }
 
 install() {
-    local share=${OLDMEMFS_SHARE:-/opt/oldmemfs/share/oldmemfs}
-    local python=${share%/share/oldmemfs}/bin/python3
-    [[ -x $python ]] || python=python3
-    "$python" "$share/payload.py" "${initdir:?}" || {
-        derror "oldmemfs: $share/payload.py failed"
+    local prefix=${OLDMEMFS_PREFIX:-/opt/oldmemfs}
+    "$prefix/bin/python3" "$prefix/share/oldmemfs/payload.py" "${initdir:?}" || {
+        dfatal "oldmemfs: $prefix/share/oldmemfs/payload.py failed"
         return 1
     }
     inst_multiple mount umount modprobe mkdir
