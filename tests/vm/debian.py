@@ -163,7 +163,8 @@ def crash(
         devices += ["-netdev", f"user,id=net,restrict=on,{forward}"]
         devices += ["-device", "virtio-net-pci,netdev=net,romfile="]
     machine = Machine(work, memory_mib, 2, "max", tuple(devices))
-    kernel, initrd = (next((root / "boot").glob(f"{n}-*")) for n in ("vmlinuz", "initrd.img"))
+    (kernel,) = (root / "boot").glob("vmlinuz-*")
+    (initrd,) = (root / "boot").glob("initrd.img-*")
     for path in (kernel, initrd):
         shutil.copyfile(path, work / path.name)
     shutil.rmtree(root)

@@ -86,17 +86,13 @@ def test_drgn_opens_it(saved: Path) -> None:
     drgn = pytest.importorskip("drgn", reason="drgn is not installed here")
     program = drgn.Program()
     program.set_core_dump(saved)
-    assert b"sysrq" in program["VMCOREINFO"].string_() or program.flags
+    assert program["VMCOREINFO"].string_().startswith(b"OSRELEASE=")
 
 
 def test_crash_opens_it(saved: Path) -> None:
     if not shutil.which("crash"):
         pytest.skip("crash is not installed here")
-    done = subprocess.run(
-        ["crash", "--minimal", saved], input="log\nquit\n", text=True, capture_output=True,
-        check=False, timeout=120,
-    )  # fmt: skip
-    assert "sysrq triggered crash" in done.stdout, done.stdout + done.stderr
+    assert run(["crash", "--osrelease", saved]).strip().endswith("-cloud-amd64")
 
 
 def _port() -> int:

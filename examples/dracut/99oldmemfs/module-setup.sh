@@ -23,6 +23,8 @@ install() {
         return 1
     }
     inst_multiple mount umount modprobe mkdir
-    inst_simple "${moddir:?}/oldmemfs.service" "${systemdsystemunitdir:?}/oldmemfs.service"
-    "$SYSTEMCTL" -q --root "$initdir" add-wants initrd.target oldmemfs.service
+    local units=${systemdsystemunitdir:?}
+    inst_simple "${moddir:?}/oldmemfs.service" "$units/oldmemfs.service"
+    mkdir -p "$initdir$units/initrd.target.wants"
+    ln_r "$units/oldmemfs.service" "$units/initrd.target.wants/oldmemfs.service"
 }
