@@ -118,7 +118,7 @@ def _send(root: Path, remote: Remote) -> None:
     with (root / "etc/default/kdump-tools").open("a") as config:
         config.write(f'SSH="root@10.0.2.100"\nKDUMP_COREDIR="{remote.folder}"\n')
     keys = root / "root/.ssh"
-    keys.mkdir(mode=0o700)
+    keys.mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(remote.key, keys / "kdump_id_rsa")
     (keys / "kdump_id_rsa").chmod(0o600)
     (keys / "known_hosts").write_text(f"10.0.2.100 {remote.host_key.read_text()}")

@@ -113,10 +113,10 @@ def sshd(folder: Path) -> Iterator[debian.Remote]:
         "PasswordAuthentication no\nSubsystem sftp internal-sftp\n"
     )
     Path("/run/sshd").mkdir(exist_ok=True)
+    program = shutil.which("sshd") or "/usr/sbin/sshd"
     daemon = subprocess.Popen(
-        [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", folder / "sshd_config"],
-        stderr=(folder / "sshd.log").open("w"), umask=0o077,
-    )  # fmt: skip
+        [program, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"], umask=0o077
+    )
     try:
         for _ in range(100):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
