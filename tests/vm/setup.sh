@@ -5,4 +5,4 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
 apt-get -q install -y --no-install-recommends \
     binutils busybox-static cpio debian-archive-keyring debootstrap e2fsprogs fuse3 kexec-tools mount \
-    openssh-client openssh-server qemu-system-x86 zstd
+    openssh-client qemu-system-x86 zstd
