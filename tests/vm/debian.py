@@ -159,7 +159,9 @@ def crash(
     root = work / "root"
     devices = ["-drive", f"file={disk},if=virtio,format=raw,cache=unsafe"]
     if remote:
-        forward = f"guestfwd=tcp:10.0.2.100:22-tcp:127.0.0.1:{remote.port}"
+        # A program for each connection; a "tcp:" target would be connected to once, at the start.
+        relay = f"{need('busybox')} nc 127.0.0.1 {remote.port}"
+        forward = f"guestfwd=tcp:10.0.2.100:22-cmd:{relay}"
         devices += ["-netdev", f"user,id=net,restrict=on,{forward}"]
         devices += ["-device", "virtio-net-pci,netdev=net,romfile="]
     machine = Machine(work, memory_mib, 2, "max", tuple(devices))
