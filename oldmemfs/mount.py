@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
+from .bind import Binder
 from .errors import SourceError, UsageError
 from .filesystem import Filesystem
 from .serve import Mount, Server
@@ -20,6 +21,7 @@ from .table import hide_process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .options import Bind
     from .view import Catalog
 
 _READ_AHEAD_KIB = 1024
@@ -37,6 +39,7 @@ class Manner:
     in_c: bool  # reads are answered in C, if this process may mount by itself
     debug: bool
     name: str  # what the mount table shows as the source
+    bind: Bind | None = None  # what is mounted over /proc/vmcore as well
 
 
 def check_mountpoint(path: str) -> None:
@@ -68,7 +71,11 @@ def _set_read_ahead(mountpoint: str) -> None:
 
 
 async def _serve(
-    catalog: Catalog, filesystem: Filesystem, server: Server | None, ready: Callable[[], None]
+    catalog: Catalog,
+    filesystem: Filesystem,
+    server: Server | None,
+    binder: Binder | None,
+    ready: Callable[[], None],
 ) -> None:
     async with trio.open_nursery() as nursery:
 
@@ -88,10 +95,18 @@ async def _serve(
             catalog.cancel()
             pyfuse3.terminate()
 
+        async def bind(binder: Binder) -> None:
+            await binder.keep(catalog, ready)
+            if binder.error:
+                pyfuse3.terminate()
+
         nursery.start_soon(stop_on_signal)
         if server:
             nursery.start_soon(follow, server)
-        ready()
+        if binder:
+            nursery.start_soon(bind, binder)
+        else:
+            ready()
         await pyfuse3.main()
         catalog.cancel()
         nursery.cancel_scope.cancel()
@@ -111,21 +126,24 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
 
     ``mountpoint`` is absolute and without symbolic links.
     """
-    # From the mount on, until somebody listens: a signal that killed us would leave it behind.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    server = _own_mount(mountpoint, manner) if manner.in_c else None
-    filesystem = Filesystem(
-        catalog,
-        server,
-        strict=manner.strict,
-        direct_io=manner.direct_io,
-        uid=os.getuid(),
-        gid=os.getgid(),
-    )
     with contextlib.ExitStack() as stack:
+        binder = Binder(manner.bind, mountpoint) if manner.bind else None  # forks: before all else
+        if binder:
+            stack.callback(binder.end)
+        # From the mount on, until somebody listens: a signal that killed us would leave it behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        server = _own_mount(mountpoint, manner) if manner.in_c else None
         if server:
             stack.callback(server.stop)
             stack.callback(server.unmount)
+        filesystem = Filesystem(
+            catalog,
+            server,
+            strict=manner.strict,
+            direct_io=manner.direct_io,
+            uid=os.getuid(),
+            gid=os.getgid(),
+        )
         target = server.pyfuse3_mountpoint() if server else mountpoint
         try:
             pyfuse3.init(filesystem, target, _fuse_options(manner))
@@ -134,12 +152,16 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
                 f"{mountpoint}: cannot mount ({error}); oldmemfs --check says what is missing"
             ) from error
         stack.callback(pyfuse3.close, unmount=server is None)
+        if binder:
+            stack.callback(binder.unbind)
         if server:
             server.start(strict=manner.strict)
         if os.getuid() == 0:
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, catalog, filesystem, server, ready)
+        trio.run(_serve, catalog, filesystem, server, binder, ready)
+        if binder and binder.error:
+            raise binder.error
         if server:
             server.check()

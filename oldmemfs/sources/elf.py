@@ -1,6 +1,7 @@
 """An ELF core: a saved vmcore, /proc/vmcore itself, QEMU's dump-guest-memory.
 
-These are read by the ELF specification's rules, which pyelftools knows (PN_XNUM among them).
+Files are read by the ELF specification's rules, which pyelftools knows (PN_XNUM among them); the
+kernel's own is as plain as the blob it is made from, and a capture kernel need not hold pyelftools.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
     size = image_size(path, fd)
     if os.pread(fd, 4, 0) != b"\x7fELF":
         raise SourceError(f"{path}: not an ELF file")
-    header = read_header(path, fd, size)
+    plain = path == VMCORE
+    header = elfcore.parse(reader(path, fd), 0, path) if plain else read_header(path, fd, size)
     if options.arch not in (None, "any"):
         elfcore.check_machine(header, options.arch, path)
     warnings: list[str] = []
