@@ -19,4 +19,8 @@ int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size);
 uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, uint64_t at,
                         void *buf, uint64_t size, uint64_t *bad);
 
+/* Maps what copies of [at, at + size) will need, before a reader waits for it. */
+void om_window_ahead(struct om_windows *windows, const struct om_run *run, uint64_t at,
+                     uint64_t size);
+
 #endif

@@ -55,8 +55,12 @@ struct om_table {
     uint32_t mask_shift;        /* log2 of that page's size */
 };
 
-/* window.c. `words`: copy with aligned 64-bit loads only (arm64 maps old memory as Device memory). */
-struct om_windows *om_windows_new(uint64_t window_size, uint32_t count, int words);
+/*
+ * window.c. `count` windows: of `least` bytes for a read somewhere, more for one that goes on, up to
+ * `size`; both are powers of two. `words`: copy with aligned 64-bit loads only (arm64 maps old
+ * memory as Device memory).
+ */
+struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count, int words);
 void om_windows_free(struct om_windows *windows);
 
 /*
@@ -66,6 +70,9 @@ void om_windows_free(struct om_windows *windows);
  */
 uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint64_t size,
                  struct om_faults *faults);
+
+/* Prepares a read that may come, so that it need not wait for a window. */
+void om_read_ahead(const struct om_table *table, uint64_t offset, uint64_t size);
 
 /*
  * bits.c: bitmaps, least significant bit of each byte first, all of [from, to) inside the bitmap.

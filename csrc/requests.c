@@ -62,8 +62,10 @@ static int answer(struct om_worker *worker, const struct fuse_in_header *in,
             error = serve->strict ? -EIO : 0;
         }
     }
-    om_opened_drop(&serve->opened, file);
     write_reply(serve, in->unique, error, worker->data, error ? 0 : (size_t)done);
+    if (done >= LONG_READ)
+        om_read_ahead(file->table, wanted->offset + done, done);
+    om_opened_drop(&serve->opened, file);
     return 1;
 }
 

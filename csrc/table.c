@@ -142,6 +142,17 @@ uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint6
     return done;
 }
 
+void om_read_ahead(const struct om_table *table, uint64_t offset, uint64_t size)
+{
+    if (table->count == 0)
+        return;
+    const struct om_run *run = find_run(table, offset);
+    if (run->kind != OM_WINDOW || offset - run->start >= run->size)
+        return;
+    uint64_t skipped = offset - run->start;
+    om_window_ahead(table->windows, run, run->at + skipped, min_u64(size, run->size - skipped));
+}
+
 int om_hide_process(void)
 {
     return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

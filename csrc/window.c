@@ -18,20 +18,18 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SMALLEST (64u << 10) /* what a read somewhere maps around it */
-
 struct window {
     int fd;
     uint64_t lo, hi; /* what of fd is mapped, [lo, hi) */
     unsigned char *map;
-    uint64_t used;  /* clock of the last use; 0: the slot is empty */
-    uint32_t users; /* copies in flight */
+    uint64_t used;  /* clock of the last use; 0: nothing is mapped, or not yet */
+    uint32_t users; /* copies in flight, or whoever maps it */
 };
 
 struct om_windows {
     pthread_mutex_t lock;
     pthread_cond_t freed;
-    uint64_t size;
+    uint64_t size, least; /* of a window: the largest, and what a read somewhere maps around it */
     uint64_t clock;
     uint32_t count;
     int words;
@@ -133,7 +131,7 @@ static uint64_t guarded_copy(const struct window *window, unsigned char *to,
 
 /* ---- the cache ---------------------------------------------------------------------------- */
 
-struct om_windows *om_windows_new(uint64_t window_size, uint32_t count, int words)
+struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count, int words)
 {
     struct om_windows *windows = calloc(1, sizeof *windows + count * sizeof windows->slots[0]);
     if (!windows)
@@ -141,7 +139,8 @@ struct om_windows *om_windows_new(uint64_t window_size, uint32_t count, int word
     pthread_once(&installed, install);
     pthread_mutex_init(&windows->lock, NULL);
     pthread_cond_init(&windows->freed, NULL);
-    windows->size = window_size;
+    windows->size = size;
+    windows->least = least;
     windows->count = count;
     windows->words = words;
     return windows;
@@ -149,9 +148,9 @@ struct om_windows *om_windows_new(uint64_t window_size, uint32_t count, int word
 
 static void unmap(struct window *window)
 {
-    if (window->used)
+    if (window->map)
         munmap(window->map, window->hi - window->lo);
-    window->used = 0;
+    window->map = NULL;
 }
 
 void om_windows_free(struct om_windows *windows)
@@ -166,9 +165,9 @@ void om_windows_free(struct om_windows *windows)
 }
 
 /* Maps [at, at + size), rounded to it, or as much of it as the kernel grants: a page at the least. */
-static int map_from(struct window *window, const struct om_run *run, uint64_t at, uint64_t size)
+static int map_from(struct window *window, const struct om_run *run, uint64_t at, uint64_t size,
+                    uint64_t grain)
 {
-    uint64_t grain = size < SMALLEST ? size : SMALLEST;
     for (; size >= OM_PAGE; size /= 2) {
         if (grain > size)
             grain = size;
@@ -197,15 +196,14 @@ static int map_from(struct window *window, const struct om_run *run, uint64_t at
 static uint64_t size_for(const struct om_windows *windows, const struct om_run *run, uint64_t at,
                          uint64_t wanted)
 {
-    uint64_t size = SMALLEST;
+    uint64_t size = windows->least;
     while (size < wanted)
         size *= 2;
     for (uint32_t i = 0; i < windows->count; i++) {
         const struct window *window = &windows->slots[i];
-        uint64_t length = window->hi - window->lo;
         if (window->used && window->fd == run->fd && at >= window->hi &&
-            at - window->hi < SMALLEST && 2 * length > size)
-            size = 2 * length;
+            at - window->hi < windows->least && 2 * (window->hi - window->lo) > size)
+            size = 2 * (window->hi - window->lo);
     }
     return size < windows->size ? size : windows->size;
 }
@@ -215,34 +213,40 @@ static int holds(const struct window *window, const struct om_run *run, uint64_t
     return window->used && window->fd == run->fd && at >= window->lo && at < window->hi;
 }
 
-/* A window that holds `at`, with one more user; NULL when the kernel maps nothing there. */
+/*
+ * A window that holds `at`, with one more user; NULL when the kernel maps nothing there. Whoever
+ * is served by another window does not wait while this one is mapped.
+ */
 static struct window *acquire(struct om_windows *windows, const struct om_run *run, uint64_t at,
                               uint64_t wanted)
 {
-    struct window *found = NULL;
+    struct window *found = NULL, *oldest = NULL;
+
     pthread_mutex_lock(&windows->lock);
-    while (!found) {
-        struct window *oldest = NULL;
-        for (uint32_t i = 0; i < windows->count; i++) {
+    while (!found && !oldest) {
+        for (uint32_t i = 0; i < windows->count && !found; i++) {
             struct window *window = &windows->slots[i];
-            if (holds(window, run, at)) {
+            if (holds(window, run, at))
                 found = window;
-                break;
-            }
-            if (window->users == 0 && (!oldest || window->used < oldest->used))
+            else if (window->users == 0 && (!oldest || window->used < oldest->used))
                 oldest = window;
         }
-        if (found)
-            break;
-        if (!oldest) { /* more readers than windows: wait for one of them */
+        if (!found && !oldest) /* more readers than windows: wait for one of them */
             pthread_cond_wait(&windows->freed, &windows->lock);
-            continue;
-        }
+    }
+    if (!found) {
         uint64_t size = size_for(windows, run, at, wanted);
+        oldest->users = 1;
+        oldest->used = 0;
+        pthread_mutex_unlock(&windows->lock);
         unmap(oldest);
-        if (!map_from(oldest, run, at, size))
-            break;
-        found = oldest;
+        int mapped = map_from(oldest, run, at, size, windows->least);
+        pthread_mutex_lock(&windows->lock);
+        oldest->users = 0;
+        if (mapped)
+            found = oldest;
+        else
+            pthread_cond_signal(&windows->freed);
     }
     if (found) {
         found->users++;
@@ -273,4 +277,16 @@ uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, ui
     part = guarded_copy(window, buf, window->map + (at - window->lo), part, windows->words);
     release(windows, window);
     return part;
+}
+
+void om_window_ahead(struct om_windows *windows, const struct om_run *run, uint64_t at,
+                     uint64_t size)
+{
+    struct window *window;
+    uint64_t end = at + size;
+
+    while (at < end && (window = acquire(windows, run, at, end - at)) != NULL) {
+        at = window->hi;
+        release(windows, window);
+    }
 }

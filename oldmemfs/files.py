@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from .errors import FormatError, SourceError
+from .memory import Access
+from .table import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_GIB = 1 << 30
 
 
 def open_read(path: str) -> int:
@@ -30,6 +35,21 @@ def image_size(path: str, fd: int) -> int:
     if size == 0:
         raise SourceError(f"{path}: empty")
     return size
+
+
+def image_access(fd: int) -> tuple[Access, Windows | None]:
+    """How to get at the bytes of a memory image, and the windows that this takes.
+
+    What lies in memory anyway (tmpfs: a running VM's RAM) is mapped, a GiB at a time: that spends
+    a third less than copying it out with pread. A disk's read-ahead works for pread.
+    """
+    file = os.fstat(fd)
+    device = f"{os.major(file.st_dev)}:{os.minor(file.st_dev)}"
+    lines = [line.split() for line in (read_text("/proc/self/mountinfo") or "").splitlines()]
+    on_tmpfs = any(x[2] == device and x[x.index("-") + 1] == "tmpfs" for x in lines)
+    if on_tmpfs and sys.maxsize > _GIB * 16:
+        return Access.WINDOW, Windows(_GIB, 16, words=False, least=_GIB)
+    return Access.PREAD, None
 
 
 def reader(path: str, fd: int) -> Callable[[int, int], bytes]:

@@ -61,12 +61,22 @@ class Fault(NamedTuple):
 
 
 class Windows:
-    """A cache of mappings that tables and threads share: ``count`` windows of ``size`` bytes."""
+    """A cache of mappings that tables and threads share.
 
-    def __init__(self, size: int = 16 * MIB, count: int = 8, words: bool | None = None) -> None:
+    ``count`` windows, of ``least`` bytes for a read somewhere, more for one that goes on, up to
+    ``size``: on /dev/mem, what is mapped costs time and memory for each of its pages.
+    """
+
+    def __init__(
+        self,
+        size: int = 16 * MIB,
+        count: int = 8,
+        words: bool | None = None,
+        least: int = MIB // 16,
+    ) -> None:
         if words is None:  # other machines map memory that their kernel does not know as Device
             words = platform.machine() not in ("x86_64", "i686", "i386")
-        made = lib.om_windows_new(size, count, words)
+        made = lib.om_windows_new(size, min(size, least), count, words)
         if made == ffi.NULL:
             raise MemoryError
         self.handle = ffi.gc(made, lib.om_windows_free)

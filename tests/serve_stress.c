@@ -294,13 +294,23 @@ static void run(double seconds)
     sem_destroy(&answered);
 }
 
-/* Threads that wait for requests that never come must end as well. */
-static void stop_idle(void)
+/*
+ * Threads that wait for requests that never come must end as well, whichever of them it is that
+ * waits in a read, with the others behind it.
+ */
+static void stop_idle(int long_reads)
 {
     int device[2], peer[2];
     pairs(device, peer);
+    kernel_end = device[1];
     struct om_serve *serve = om_serve_start(device[0], peer[0], 4, 1);
     check(serve != NULL, "om_serve_start");
+    for (int i = 0; i < long_reads; i++) {
+        struct fuse_read_in in = {.size = 1 << 20};
+        unsigned char passed_on[256];
+        ask(FUSE_READ, 4, &in, sizeof in);
+        check(recv(peer[1], passed_on, sizeof passed_on, 0) > 0, "a read was not passed on");
+    }
     check(om_serve_ended(serve) == 0, "ended at once");
     om_serve_stop(serve);
     close(device[1]);
@@ -316,10 +326,10 @@ int main(int argc, char **argv)
     check(content != MAP_FAILED, "mmap");
     for (uint64_t i = 0; i < PART; i++)
         content[i] = (unsigned char)(i * 2654435761u >> 13);
-    windows = om_windows_new(MIB / 4, 3, 0);
+    windows = om_windows_new(MIB / 2, MIB / 16, 3, 0);
     check(windows != NULL, "om_windows_new");
     for (int i = 0; i < 10; i++)
-        stop_idle();
+        stop_idle(i);
     run(seconds);
     om_windows_free(windows);
     printf("%ld reads right, %ld requests passed on\n", atomic_load(&reads), atomic_load(&passed));

@@ -13,7 +13,7 @@ from .. import elfcore
 from ..dump import of_file, physical_limit
 from ..elfcore import Header, Phdr
 from ..errors import FormatError, SourceError
-from ..files import image_size, open_read, reader
+from ..files import image_access, image_size, open_read, reader
 from ..memory import Access, Memory, Run, place
 
 if TYPE_CHECKING:
@@ -45,15 +45,19 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
             f"{path}: truncated: its headers speak of {end:#x} bytes, there are {size:#x}; "
             "the missing ones read as zeros"
         )
+    access, windows = image_access(fd)
     runs: list[Run] = []
     for p in header.loads:
-        runs.append(Run(p.paddr, p.filesz, fd, p.offset))
+        there = max(min(p.filesz, size - p.offset), 0)
+        runs.append(Run(p.paddr, there, fd, p.offset, access))
+        # Not through a window: what is mapped behind the end looks like zeros up to a page's end.
+        runs.append(Run(p.paddr + there, p.filesz - there, fd, p.offset + there))
         runs.append(Run(p.paddr + p.filesz, p.memsz - p.filesz, -1, 0, Access.ZERO))
     notes = _notes(path, fd, header, warnings)
     return of_file(
         header,
-        Memory((Run(0, size, fd, 0),)),
-        Memory(tuple(place(runs))),
+        Memory((Run(0, size, fd, 0, access),), windows),
+        Memory(tuple(place(runs)), windows),
         source=path,
         origin=path,
         size=end,

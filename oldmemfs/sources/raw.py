@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .. import blobscan, elfcore
 from ..dump import Dump, from_blob
 from ..errors import FaultError, FormatError, SourceError, UsageError
-from ..files import image_size, open_read, reader
+from ..files import image_access, image_size, open_read, reader
 from ..memory import Memory, Run, place
 from ..options import Piece
 from ..ranges import Range
@@ -81,7 +81,9 @@ def _memory(path: str, fd: int, size: int, options: Options) -> Memory:
     for a, b in pairwise(ordered):
         if b.start < a.end:
             raise UsageError(f"-o ram=: {a} and {b} overlap")
-    return Memory(tuple(place(Run(p.phys.start, p.phys.size, fd, p.offset) for p in pieces)))
+    access, windows = image_access(fd)
+    runs = place(Run(p.phys.start, p.phys.size, fd, p.offset, access) for p in pieces)
+    return Memory(tuple(runs), windows)
 
 
 def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, str]:
