@@ -35,9 +35,9 @@ def _crash() -> None:
         path.read_bytes()
     for line in _LOG:
         Path("/dev/kmsg").write_bytes(line)
-    marked = Marked()
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cpus[-1:])  # the one that will panic
+    marked = Marked()
     command = ["console=ttyS0", "nr_cpus=1", "reset_devices", marked.word()]
     command += [f"vm.cpus={len(cpus)}", f"vm.cpu={cpus[-1]}"]
     command += ["panic=-1", "vm.rounds=" + options["rounds"], *_extra()]

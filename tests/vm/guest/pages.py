@@ -70,6 +70,7 @@ class Marked:
                 self._places.append((f"{kind}-tail", area, huge + _HUGE - PAGE))
             else:
                 self._places.append((kind, area, 0))
+        _drain()
         self.pages = self._look_up()
         for page, (_, area, at) in zip(self.pages, self._places, strict=True):
             wanted = _HUGE_FLAGS.get(page.kind.removesuffix("-tail"), 0)
@@ -110,6 +111,18 @@ def _areas() -> Iterator[tuple[str, mmap.mmap]]:
         with open(f"{folder}/marked", "w+b") as file:
             os.ftruncate(file.fileno(), 12 << 20)
             yield kind, mmap.mmap(file.fileno(), 0)
+
+
+def _drain() -> None:
+    """Put this processor's newest pages on the LRU lists, where tools know them for a user's.
+
+    Up to 31 pages of files for each processor wait to be put there. They have no PG_lru, and so
+    makedumpfile keeps them, whatever they hold.
+    """
+    area = mmap.mmap(-1, PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area[0] = 1
+    area.madvise(mmap.MADV_DONTNEED)
+    area.close()
 
 
 def _address(area: mmap.mmap) -> int:
