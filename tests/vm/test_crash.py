@@ -61,7 +61,7 @@ def test_something_was_left_out(outcome: Outcome) -> None:
     """The comparison had kept, dropped and zeroed pages to look at."""
     (record,) = outcome.of("pages")
     assert 5000 < record["kept"] < record["in_the_file"] < record["memory"] // 2
-    assert record["zeroed"] > 100
+    assert record["zeroed"] > 0
 
 
 def test_what_was_measured(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
