@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from . import elfcore, procvmcore
+from .errors import OldmemError
 from .layout import Layout
 from .memory import Memory, Run, place
 from .notes import NT_PRSTATUS, vmcoreinfo_text
@@ -73,6 +74,16 @@ class Dump:
         from .printk import read_log
 
         return read_log(self.kernel, self.vmcoreinfo)
+
+    @cached_property
+    def taint(self) -> int | OldmemError:
+        """What had tainted the dead kernel, or why that is not known: the search is a long one."""
+        from .taint import read_taint
+
+        try:
+            return read_taint(self.kernel, self.vmcoreinfo)
+        except OldmemError as error:
+            return error
 
     def with_warnings(self, warnings: Sequence[str]) -> Dump:
         """The same with these warnings in front."""

@@ -79,7 +79,7 @@ class Catalog:
 
     def outcome(self, view: View, *, wait: bool = True) -> Plan | OldmemError | None:
         """The view's plan, or why it has none; None if that takes a scan and ``wait`` is not."""
-        if view.scan and not wait:
+        if view.scan and not view.scan.finished and not wait:
             return self.known(view)
         try:
             return self.plan(view)

@@ -13,7 +13,6 @@ from ..errors import OldmemError
 from ..notes import notes
 from ..plan import Plan
 from ..summary import Summary, ViewLine, as_json, as_text, summarize
-from ..taint import read_taint
 from ..view import LiveView, View
 
 if TYPE_CHECKING:
@@ -55,12 +54,15 @@ def _summary(catalog: Catalog) -> Summary:
             return None
 
     log = attempt("log", lambda: dump.log)
+    taint = dump.taint
+    if isinstance(taint, OldmemError):
+        problems.append(f"taint: {taint}")
     return summarize(
         machine_name(dump.header.machine),
         dump.vmcoreinfo,
         log,
         pids=attempt("registers", lambda: list(_pids(dump))) or (),
-        taint=attempt("taint", lambda: read_taint(dump.kernel, dump.vmcoreinfo)),
+        taint=None if isinstance(taint, OldmemError) else taint,
         ranges=dump.memory.ranges,
         views=_views(catalog),
         problems=problems,

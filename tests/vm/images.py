@@ -31,7 +31,7 @@ busybox mkdir /cache
 busybox mount -t ramfs ramfs /cache"""
 
 
-def build(kernel: Kernel, work: Path, *, capture_command: str) -> Path:
+def build(kernel: Kernel, makedumpfile: Path, work: Path, *, capture_command: str) -> Path:
     """Make both images in a work folder; the answer is the first kernel's."""
     base = Tree(work / "base")
     base.busybox(_APPLETS)
@@ -39,7 +39,7 @@ def build(kernel: Kernel, work: Path, *, capture_command: str) -> Path:
 
     first = base.copy_of(work / "first")
     first.program("kexec")
-    first.write("capture.img", _capture_image(base, kernel, work).read_bytes())
+    first.write("capture.img", _capture_image(base, kernel, makedumpfile, work).read_bytes())
     first.write("capture.cmdline", capture_command)
     first.write("vmlinuz", kernel.vmlinuz.read_bytes())
     first.write("init", _INIT.format(more=_FIRST, module="first"), 0o755)
@@ -49,10 +49,12 @@ def build(kernel: Kernel, work: Path, *, capture_command: str) -> Path:
     return image
 
 
-def _capture_image(base: Tree, kernel: Kernel, work: Path) -> Path:
+def _capture_image(base: Tree, kernel: Kernel, makedumpfile: Path, work: Path) -> Path:
     tree = base.copy_of(work / "capture")
-    for name in ("mount", "umount"):
+    for name in ("mount", "umount", "vmcore-dmesg"):
         tree.program(name)
+    for path in makedumpfile.iterdir():  # beside the libraries of the rest: it has its own
+        tree.write(f"oracle/{path.name}", path.read_bytes(), 0o755)
     fuse = kernel.module("fuse")
     if fuse is not None:
         tree.write("fuse.ko", fuse)
