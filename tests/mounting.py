@@ -50,7 +50,7 @@ def run(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
 
 def is_mounted(directory: Path) -> bool:
     """Whether something is mounted there; asks no file system."""
-    with open("/proc/self/mountinfo") as mounts:
+    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
         return any(line.split()[4] == str(directory) for line in mounts)
 
 
