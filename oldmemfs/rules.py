@@ -162,7 +162,7 @@ def _second_page(
     value = info.symbol("free_huge_page") if old else info.number("HUGETLB_PAGE_DTOR")
     return (
         None if order is None else (order, width),
-        None if dtor is None or value is None else (dtor, width, value),
+        None if dtor is None or value is None or value < 0 else (dtor, width, value),
     )
 
 

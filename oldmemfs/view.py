@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .layout import Layout
     from .memory import Memory
     from .scan import Scan
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,10 @@ class LiveView:
 
 
 class Catalog:
-    """The views of one dump. Each fails alone: its error is kept and told again."""
+    """The views of one dump. Each fails alone: its error is kept and told again.
+
+    So is one that nobody expected: a dump may be hostile, and must not be met twice.
+    """
 
     def __init__(self, dump: Dump, views: Sequence[View | LiveView], badpages: BadPages) -> None:
         self.dump = dump
@@ -66,6 +72,9 @@ class Catalog:
                     known = Plan(view.layout(self.dump), view.memory(self.dump))
                 except OldmemError as error:
                     known = error
+                except Exception as error:
+                    _log.exception("%s: unexpected error", view.name)
+                    known = OldmemError(f"unexpected error: {error!r}")
                 self._plans[view.name] = known
         if isinstance(known, OldmemError):
             raise known
