@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ from .memory import Access
 from .table import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _GIB = 1 << 30
 
@@ -24,6 +25,17 @@ def open_read(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def kept_open(path: str) -> Iterator[int]:
+    """A descriptor for reading, that stays open unless an error is raised."""
+    fd = open_read(path)
+    try:
+        yield fd
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def image_size(path: str, fd: int) -> int:

@@ -44,7 +44,10 @@ class LiveView:
 
 
 class Catalog:
-    """The views of one dump. Each fails alone: its error is kept and told again."""
+    """The views of one dump. Each fails alone: its error is kept and told again.
+
+    So is one that nobody expected: a dump may be hostile, and must not be met twice.
+    """
 
     def __init__(self, dump: Dump, views: Sequence[View | LiveView], badpages: BadPages) -> None:
         self.dump = dump
