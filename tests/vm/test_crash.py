@@ -67,7 +67,7 @@ def test_something_was_left_out(outcome: Outcome) -> None:
 def test_what_was_measured(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
     """Emulation makes Python 20 times slower than hardware does: the bounds are wide."""
     lines = []
-    for kind in ("first_look", "size_known", "memory"):
+    for kind in ("first_look", "size_known", "pages", "memory"):
         records = outcome.of(kind)
         assert records
         for record in records:
