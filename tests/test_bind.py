@@ -40,9 +40,11 @@ class Case:
             return any(line.split()[4] == escaped for line in mounts)
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Case:
-    return Case(tmp_path)
+@pytest.fixture(params=["c", "python"])
+def case(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
+    case = Case(tmp_path)
+    case.option += f",reads={request.param}"
+    return case
 
 
 def ended(daemon: subprocess.Popen[str]) -> tuple[int, str]:
