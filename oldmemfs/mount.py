@@ -19,13 +19,13 @@ from .serve import Mount, Server
 from .table import hide_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .options import Bind
     from .view import Catalog
 
 _READ_AHEAD_KIB = 1024
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
@@ -70,6 +70,16 @@ def _set_read_ahead(mountpoint: str) -> None:
             return  # not root: slower, not wrong
 
 
+@contextlib.contextmanager
+def _signals(how: int) -> Iterator[None]:
+    """Hold back what ends us (SIG_BLOCK) while something is half mounted, or it would stay so."""
+    before = signal.pthread_sigmask(how, _ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 async def _serve(
     catalog: Catalog,
     filesystem: Filesystem,
@@ -80,8 +90,7 @@ async def _serve(
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal() -> None:
-            with trio.open_signal_receiver(*_ENDING) as caught:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            with trio.open_signal_receiver(*_ENDS) as caught, _signals(signal.SIG_UNBLOCK):
                 async for _ in caught:
                     catalog.cancel()
                     pyfuse3.terminate()
@@ -130,8 +139,7 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
         binder = Binder(manner.bind, mountpoint) if manner.bind else None  # forks: before all else
         if binder:
             stack.callback(binder.end)
-        # From the mount on, until somebody listens: a signal that killed us would leave it behind.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        stack.enter_context(_signals(signal.SIG_BLOCK))
         server = _own_mount(mountpoint, manner) if manner.in_c else None
         if server:
             stack.callback(server.stop)
