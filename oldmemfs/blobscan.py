@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _ALIGN = 1 << 10
 _CHUNK = 16 << 20
 _MAX_CANDIDATES = 4096
+_MAX_READ = 1 << 26  # bytes of headers and notes: an image may be full of what looks like them
 
 
 def _candidates(memory: Memory) -> Iterator[int]:
@@ -33,30 +34,48 @@ def _candidates(memory: Memory) -> Iterator[int]:
                 data = memory.read(start, size)
             except FaultError:
                 continue
-            at = data.find(b"\x7fELF")
-            while at >= 0:
-                if (start + at) % _ALIGN == 0:
+            first = -start % _ALIGN
+            heads = data[first::_ALIGN]
+            i = heads.find(b"\x7f")
+            while i >= 0:
+                at = first + i * _ALIGN
+                if data.startswith(b"\x7fELF", at):
                     found += 1
                     yield start + at
                     if found == _MAX_CANDIDATES:
                         return
-                at = data.find(b"\x7fELF", at + 1)
+                i = heads.find(b"\x7f", i + 1)
 
 
-def _crash_time(memory: Memory, address: int) -> bool | None:
+class _Reader:
+    """Reads of a memory, counted."""
+
+    def __init__(self, memory: Memory, where: str) -> None:
+        self._memory, self._where = memory, where
+        self._left = _MAX_READ
+
+    def __call__(self, phys: int, size: int) -> bytes:
+        self._left -= size
+        if self._left < 0:
+            raise UsageError(
+                f"{self._where}: too much in it looks like a crash dump's ELF header; "
+                "give -o elfcorehdr=ADDRESS (from the capture kernel's command line)"
+            )
+        return self._memory.read(phys, size)
+
+
+def _crash_time(read: _Reader, address: int) -> bool | None:
     """None: no header here. Else whether its VMCOREINFO was completed by a crash."""
     try:
-        header = elfcore.parse(memory.read, address, "")
-        notes = b""
+        header = elfcore.parse(read, address, "")
+        notes = []
         for phdr in header.phdrs:
             if phdr.type == elfcore.PT_NOTE and phdr.memsz <= MAX_NOTE:
-                data = memory.read(phdr.offset, phdr.memsz)
-                notes += data[: note_size(data, header.big_endian, packed=False)]
-                if len(notes) > 4 * MAX_NOTE:
-                    return None
+                data = read(phdr.offset, phdr.memsz)
+                notes.append(data[: note_size(data, header.big_endian, packed=False)])
     except (FaultError, FormatError):
         return None
-    text = vmcoreinfo_text(notes, header.big_endian)
+    text = vmcoreinfo_text(b"".join(notes), header.big_endian)
     return b"CRASHTIME=" in text if text else None
 
 
@@ -65,8 +84,9 @@ def find(memory: Memory, where: str) -> int:
 
     Raises ``UsageError`` when there is none, or more than one that differ.
     """
+    read = _Reader(memory, where)
     found = {
-        a: crashed for a in _candidates(memory) if (crashed := _crash_time(memory, a)) is not None
+        a: crashed for a in _candidates(memory) if (crashed := _crash_time(read, a)) is not None
     }
     best = [a for a, crashed in found.items() if crashed] or list(found)
     if not best:

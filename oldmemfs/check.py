@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from .errors import OldmemError, SourceError
@@ -14,15 +15,48 @@ if TYPE_CHECKING:
 
     from .options import Options
 
+_VMCORE = "/proc/vmcore"
+_KEXEC = "/sys/kernel/kexec_crash"
 _LOCKDOWN = "/sys/kernel/security/lockdown"
 
 
-def _opens(path: str, advice: str) -> tuple[bool, str]:
+def _opens(path: str, absent: str) -> tuple[bool, str]:
     try:
         os.close(open_read(path))
     except SourceError as error:
-        return False, f"{error}; {advice}"
+        there = os.path.exists(path)
+        return False, f"{error}; {'run this as root: sudo oldmemfs --check' if there else absent}"
     return True, f"{path} opens"
+
+
+def _helper() -> tuple[bool, str]:
+    """Who is not root mounts with libfuse's helper."""
+    found = shutil.which("fusermount3")
+    if found or os.getuid() == 0:
+        return True, f"{found or 'root'} can mount"
+    return False, "no fusermount3, which mounts for ordinary users: apt install fuse3"
+
+
+def _capture() -> Iterator[tuple[bool, str]]:
+    """What the next crash needs; nothing once it has happened."""
+    if os.path.exists(_VMCORE):
+        return
+    size = (read_text(f"{_KEXEC}_size") or "0").strip()
+    loaded = (read_text(f"{_KEXEC}_loaded") or "0").strip() == "1"
+    if size == "0":
+        yield (
+            False,
+            (
+                "no memory is set aside for a capture kernel: add crashkernel=192M to "
+                "GRUB_CMDLINE_LINUX in /etc/default/grub, run update-grub, reboot"
+            ),
+        )
+    else:
+        yield True, f"{int(size) >> 20} MiB are set aside for a capture kernel"
+    if loaded:
+        yield True, "a capture kernel is loaded"
+    else:
+        yield False, "no capture kernel is loaded: run kdump-config load, or systemctl start kdump"
 
 
 def _lockdown() -> tuple[bool, str]:
@@ -31,14 +65,14 @@ def _lockdown() -> tuple[bool, str]:
         return True, "the kernel is not locked down"
     return False, (
         f"{_LOCKDOWN} says {text.strip()}: /dev/mem stays shut; everything is read from "
-        "/proc/vmcore, slower"
+        "/proc/vmcore, slower; without Secure Boot, lockdown=none on the command line opens it"
     )
 
 
 def _header() -> tuple[bool, str]:
     address, origin = liveheader.address()
     if address is None:
-        return False, f"{origin}: this is no capture kernel; name a memory image or a core"
+        return False, f"{origin}: this is no capture kernel; run oldmemfs IMAGE MOUNTPOINT"
     return True, f"the crash's ELF header is at {address:#x}, says {origin}"
 
 
@@ -51,9 +85,11 @@ def _source(options: Options) -> tuple[bool, str]:
 
 
 def _findings(options: Options) -> Iterator[tuple[bool, str]]:
-    yield _opens("/dev/fuse", "run modprobe fuse; a capture kernel needs fuse.ko in its initramfs")
-    yield _opens("/dev/mem", "be root; if it is missing, mount devtmpfs on /dev")
-    yield _opens("/proc/vmcore", "it is there only after a crash, in the capture kernel")
+    yield _opens("/dev/fuse", "run modprobe fuse; into an initramfs, payload.py --kernel puts it")
+    yield _helper()
+    yield _opens("/dev/mem", "run mount -t devtmpfs devtmpfs /dev, or mknod /dev/mem c 1 1")
+    yield _opens(_VMCORE, "it is there only after a crash, in the capture kernel")
+    yield from _capture()
     yield _lockdown()
     yield _header()
     yield _source(options)

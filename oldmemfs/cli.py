@@ -43,6 +43,7 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
   -o notes=skip           go on without ELF notes that cannot be read
   -o dump_level=N         what vmcore-kern leaves out, as makedumpfile -d (31)
   -o strict               EIO for what cannot be read, instead of zeros and a line in badpages
+  -o bind=VIEW[:FILE]     mount that view over /proc/vmcore (or FILE) as well
   -o cache=none|pages     read past the page cache, or through it
   -o reads=c|python       answer reads in C threads (root's default) or in Python
   -o allow_other          let other users in
@@ -142,12 +143,17 @@ def _info(names: Sequence[str], options: Options) -> int:
 def _mount(command: Command, options: Options) -> int:
     if not 1 <= len(command.names) <= 2:
         raise UsageError("give [SOURCE] MOUNTPOINT; oldmemfs --help shows how")
-    from . import daemon, mount
+    from . import bind, daemon, mount, notify
 
     mountpoint = os.path.realpath(command.names[-1])
     path = _source(command.names[0]) if len(command.names) == 2 else None
     mount.check_mountpoint(mountpoint)
+    if options.bind:
+        bind.check_target(options.bind)
+    notify.tell("STATUS=opening old memory")
     catalog = _open(path, options)
+    if options.bind:
+        bind.check_view(options.bind, [view.name for view in catalog.views])
     manner = mount.Manner(
         strict=options.strict,
         direct_io=options.cache != "pages",
@@ -156,9 +162,20 @@ def _mount(command: Command, options: Options) -> int:
         in_c=(options.reads or ("python" if command.debug or os.getuid() else "c")) == "c",
         debug=command.debug,
         name=os.path.abspath(path) if path else "oldmemfs",
+        bind=options.bind,
     )
-    ready = (lambda: None) if command.foreground else daemon.detach()
+    leave = None if command.foreground else daemon.detach()
+
+    def ready() -> None:
+        if leave:
+            leave()
+        over = f", {options.bind.view} over {options.bind.target}" if options.bind else ""
+        notify.tell("READY=1", f"STATUS=serving {catalog.dump.source} on {mountpoint}{over}")
+
+    daemon.survive_switch_root()
+    notify.tell("STATUS=preparing the views")
     mount.serve(catalog, mountpoint, manner, ready)
+    notify.tell("STOPPING=1")
     return 0
 
 

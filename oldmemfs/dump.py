@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from . import elfcore, procvmcore
+from .errors import OldmemError
 from .layout import Layout
 from .memory import Memory, Run, place
 from .notes import NT_PRSTATUS, vmcoreinfo_text
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # at 52 bits, riscv64 at 56).
 _PHYSICAL_BITS = {elfcore.EM_386: 52, elfcore.EM_X86_64: 52, elfcore.EM_AARCH64: 52}
 _WIDEST = 57
+_MAX_CPUS = 1 << 14  # of which a dump's notes are told apart; kernels are made for 8192 at most
+_MAX_PARTS = 1 << 18  # notes of them all
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class Dump:
 
         return read_log(self.kernel, self.vmcoreinfo)
 
+    @cached_property
+    def taint(self) -> int | OldmemError:
+        """What had tainted the dead kernel, or why that is not known: the search is a long one."""
+        from .taint import read_taint
+
+        try:
+            return read_taint(self.kernel, self.vmcoreinfo)
+        except OldmemError as error:
+            return error
+
     def with_warnings(self, warnings: Sequence[str]) -> Dump:
         """The same with these warnings in front."""
         return replace(self, warnings=(*warnings, *self.warnings))
@@ -100,7 +113,8 @@ def restored(
     """The dead kernel's memory: every PT_LOAD's bytes back at its ``p_paddr``.
 
     A PT_LOAD that was not moved brings its whole first and last page; of one that was, only the
-    bytes inside it are old memory. Moved ones go first: they are the truth for their range.
+    bytes inside it are old memory. Moved ones go first: they are the truth for their range. One
+    whose ``p_paddr`` no machine has is left out.
     """
 
     def runs(p: Phdr, whole_pages: bool) -> Iterator[Run]:
@@ -111,27 +125,37 @@ def restored(
             if isinstance(piece, Run):
                 yield piece.part(piece.phys, piece.end, to=piece.phys - p.offset + p.paddr)
 
-    order = sorted(zip(loads, moved, strict=True), key=lambda load: not load[1])
+    fit = [load for load in zip(loads, moved, strict=True) if _can_be_memory(load[0])]
+    order = sorted(fit, key=lambda load: not load[1])
     placed = place(run for p, was_moved in order for run in runs(p, not was_moved))
     return Memory(tuple(placed), present.windows)
+
+
+def _can_be_memory(load: Phdr) -> bool:
+    return load.paddr + load.memsz <= 1 << _WIDEST
 
 
 def processors(segments: Iterable[bytes], big_endian: bool) -> tuple[bytes, ...]:
     """The notes of each processor, from those of each PT_NOTE.
 
     A processor begins with its PRSTATUS; further notes (s390x has some) follow it. A PT_NOTE of
-    nothing is a processor that was offline; VMCOREINFO is nobody's.
+    nothing is a processor that was offline; VMCOREINFO is nobody's. What is more than any machine
+    has is passed over.
     """
-    found: list[bytes] = []
+    found: list[list[bytes]] = []
+    left = _MAX_PARTS
     for segment in segments:
         if not segment:
-            found.append(b"")
+            found.append([])
         for note in each_note(segment, big_endian):
+            left -= 1
+            if left < 0 or len(found) > _MAX_CPUS:
+                break
             if note.name == b"CORE" and note.type == NT_PRSTATUS:
-                found.append(segment[note.offset : note.end])
+                found.append([segment[note.offset : note.end]])
             elif found and found[-1] and note.name in (b"CORE", b"LINUX"):
-                found[-1] += segment[note.offset : note.end]
-    return tuple(found)
+                found[-1].append(segment[note.offset : note.end])
+    return tuple(b"".join(parts) for parts in found[:_MAX_CPUS])
 
 
 def from_blob(
@@ -189,6 +213,10 @@ def odd(header: Header, merged: procvmcore.Merged, origin: str) -> Iterator[str]
     if int.from_bytes(header.ehdr[32:40] if header.bits == 64 else header.ehdr[28:32],
                       "big" if header.big_endian else "little") != len(header.ehdr):  # fmt: skip
         yield f"{origin}: e_phoff is not the end of the ELF header; readers may be misled"
+    lost = [p for p in header.loads if not _can_be_memory(p)]
+    if lost:
+        yield (f"{origin}: {len(lost)} PT_LOADs, first at {lost[0].paddr:#x}, are in no machine's "
+               "memory; they are in `vmcore` but not in `oldmem`")  # fmt: skip
     if header.bits == 32 and any(p.offset >> 32 for p in merged.header.phdrs):
         yield f"{origin}: ELF32 with more than 4 GiB: p_offset wraps, as in /proc/vmcore"
 

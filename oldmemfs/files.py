@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 import sys
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from .memory import Access
 from .table import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _GIB = 1 << 30
 
@@ -23,6 +25,17 @@ def open_read(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def kept_open(path: str) -> Iterator[int]:
+    """A descriptor for reading, that stays open unless an error is raised."""
+    fd = open_read(path)
+    try:
+        yield fd
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def image_size(path: str, fd: int) -> int:
@@ -84,3 +97,19 @@ def read_bytes(path: str) -> bytes | None:
             return file.read()
     except OSError:
         return None
+
+
+def mounts_at(path: str) -> list[list[str]]:
+    """The mounts on a path, as fields of mountinfo, the topmost last; asks no file system."""
+    name = os.fsencode(path)
+    lines = (line.split() for line in (read_bytes("/proc/self/mountinfo") or b"").splitlines())
+    return [
+        [field.decode(errors="replace") for field in fields]
+        for fields in lines
+        if _plain(fields[4]) == name
+    ]
+
+
+def _plain(field: bytes) -> bytes:
+    """A path without mountinfo's escapes: octal for space, tab, newline and backslash."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
+_END_OF_TIME = 1 << 33  # seconds; stat counts 2^63 nanoseconds, and no kernel says more than 2242
 _FOREVER = 86400.0  # seconds that the kernel may keep a name or a size: they never change
 
 
@@ -95,7 +96,8 @@ class Filesystem(pyfuse3.Operations):
         self._open: dict[int, Open] = {}
         self._next_handle = 1
         self._reader = Reader()
-        self._time_ns = (catalog.dump.vmcoreinfo.crash_time or 0) * 10**9
+        time = catalog.dump.vmcoreinfo.crash_time or 0
+        self._time_ns = time * 10**9 if 0 <= time < _END_OF_TIME else 0
 
     # -- names and attributes ---------------------------------------------------------------
 

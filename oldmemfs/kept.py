@@ -94,11 +94,10 @@ class Kept:
     def cut(self, pages: Range) -> Iterator[Ram]:
         """What of ``pages`` has bits."""
         i = max(bisect_right(self.ram, pages.start, key=_pfn) - 1, 0)
-        while i < len(self.ram) and self.ram[i].pfn < pages.end:
-            ram = self.ram[i]
-            i += 1
+        while i < len(self.ram) and (ram := self.ram[i]).pfn < pages.end:
             if both := intersect(Range(ram.pfn, ram.end), pages):
                 yield Ram(both.start, both.size, ram.bit + both.start - ram.pfn)
+            i += 1
 
     def count_runs(self, pages: Range, gap: int) -> int:
         """At most how many runs there are; runs may touch where memory has a border."""

@@ -74,7 +74,7 @@ def build(header: Header, notes: bytes, kept: Kept, zeros: Sequence[Range] = ())
         first = bisect_right(zeros, span.start, key=attrgetter("end"))
         last = bisect_left(zeros, span.end, key=attrgetter("start"))
         inside = [both for z in zeros[first:last] if (both := intersect(z, span))]
-        empty += [p._replace(offset=0, filesz=0) for p in _pieces(load, inside, shift)]
+        empty += [p._replace(filesz=0) for p in _pieces(load, inside, shift)]
     gap = _widen(kept, spans, MAX_PIECES - len(empty))
     pieces: list[Phdr] = []
     for load, span in zip(loads, spans, strict=True):
@@ -105,7 +105,7 @@ def _pieces(load: Phdr, runs: Sequence[Range], shift: int) -> list[Phdr]:
         part = intersect(Range(run.start << shift, run.end << shift), whole)
         assert part, f"pages {run} are not in {whole}"
         vaddr = load.vaddr if load.vaddr in _NOWHERE else load.vaddr + part.start - load.paddr
-        pieces.append(load._replace(vaddr=vaddr, paddr=part.start, filesz=part.size,
+        pieces.append(load._replace(vaddr=vaddr % 2**64, paddr=part.start, filesz=part.size,
                                     memsz=part.size))  # fmt: skip
     return pieces
 
@@ -116,7 +116,8 @@ def _lay_out(
     """The file: as in /proc/vmcore everything starts at a page, and a piece where its page has it.
 
     What of a first or last page is in no PT_LOAD reads as zeros. Headers without bytes come last:
-    crash takes the first PT_LOAD's offset for the end of the headers.
+    crash takes the first PT_LOAD's offset for the end of the headers. They point to the file's end:
+    gdb takes any PT_LOAD for a mapped program, and at 0 would find this file, and its notes again.
     """
     page = 1 << kept.page_shift
     notes_at = round_up(len(header.ehdr) + header.phdr_size * (1 + len(pieces) + len(empty)), page)
@@ -129,7 +130,8 @@ def _lay_out(
     if at > MAX_FILE or (header.bits == 32 and at > 1 << 32):
         raise FormatError(f"a file of {at:#x} bytes is more than ELF{header.bits} can describe")
 
-    header = with_phdrs(replace(header, ehdr=_clean(header)), [*phdrs, *empty])
+    ends = [p._replace(offset=at) for p in empty]
+    header = with_phdrs(replace(header, ehdr=_clean(header)), [*phdrs, *ends])
     layout = Layout(mask=kept)
     for data, label in ((header.pack(), "ELF header"), (notes, "notes")):
         layout.bytes(data, label)

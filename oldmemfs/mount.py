@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
+from .bind import Binder
 from .errors import SourceError, UsageError
 from .filesystem import Filesystem
 from .serve import Mount, Server
@@ -20,6 +21,7 @@ from .table import hide_process
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from .options import Bind
     from .view import Catalog
 
 _READ_AHEAD_KIB = 1024
@@ -37,6 +39,7 @@ class Manner:
     in_c: bool  # reads are answered in C, if this process may mount by itself
     debug: bool
     name: str  # what the mount table shows as the source
+    bind: Bind | None = None  # what is mounted over /proc/vmcore as well
 
 
 def check_mountpoint(path: str) -> None:
@@ -78,7 +81,11 @@ def _signals(how: int) -> Iterator[None]:
 
 
 async def _serve(
-    catalog: Catalog, filesystem: Filesystem, server: Server | None, ready: Callable[[], None]
+    catalog: Catalog,
+    filesystem: Filesystem,
+    server: Server | None,
+    binder: Binder | None,
+    ready: Callable[[], None],
 ) -> None:
     async with trio.open_nursery() as nursery:
 
@@ -97,10 +104,18 @@ async def _serve(
             catalog.cancel()
             pyfuse3.terminate()
 
+        async def bind(binder: Binder) -> None:
+            await binder.keep(catalog, ready)
+            if binder.error:
+                pyfuse3.terminate()
+
         nursery.start_soon(stop_on_signal)
         if server:
             nursery.start_soon(follow, server)
-        ready()
+        if binder:
+            nursery.start_soon(bind, binder)
+        else:
+            ready()
         await pyfuse3.main()
         catalog.cancel()
         nursery.cancel_scope.cancel()
@@ -121,8 +136,14 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
     ``mountpoint`` is absolute and without symbolic links.
     """
     with contextlib.ExitStack() as stack:
+        binder = Binder(manner.bind, mountpoint) if manner.bind else None  # forks: before all else
+        if binder:
+            stack.callback(binder.end)
         stack.enter_context(_signals(signal.SIG_BLOCK))
         server = _own_mount(mountpoint, manner) if manner.in_c else None
+        if server:
+            stack.callback(server.stop)
+            stack.callback(server.unmount)
         filesystem = Filesystem(
             catalog,
             server,
@@ -131,9 +152,6 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
             uid=os.getuid(),
             gid=os.getgid(),
         )
-        if server:
-            stack.callback(server.stop)
-            stack.callback(server.unmount)
         target = server.pyfuse3_mountpoint() if server else mountpoint
         try:
             pyfuse3.init(filesystem, target, _fuse_options(manner))
@@ -142,12 +160,16 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
                 f"{mountpoint}: cannot mount ({error}); oldmemfs --check says what is missing"
             ) from error
         stack.callback(pyfuse3.close, unmount=server is None)
+        if binder:
+            stack.callback(binder.unbind)
         if server:
             server.start(strict=manner.strict)
         if os.getuid() == 0:
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, catalog, filesystem, server, ready)
+        trio.run(_serve, catalog, filesystem, server, binder, ready)
+        if binder and binder.error:
+            raise binder.error
         if server:
             server.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,13 @@ _MOUNT_WORDS = frozenset(
      "relatime", "norelatime", "strictatime", "diratime", "nodiratime", "sync", "async", "silent",
      "loud", "default_permissions"}
 )  # fmt: skip
+
+
+class Bind(NamedTuple):
+    """The view of this name is also mounted over ``target``."""
+
+    view: str
+    target: str = "/proc/vmcore"
 
 
 class Piece(NamedTuple):
@@ -44,6 +52,7 @@ class Options:
     skip_notes: bool = False
     dump_level: int = 31  # makedumpfile's -d
     strict: bool = False
+    bind: Bind | None = None
     cache: str | None = None  # "none", "pages"; by measurement when not given
     reads: str | None = None  # "c", "python"; by privilege when not given
     allow: frozenset[str] = field(default_factory=frozenset)  # allow_other, allow_root
@@ -115,6 +124,13 @@ def _ram(value: str) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
+def _bind(value: str) -> Bind:
+    view, colon, target = value.partition(":")
+    if not view or (colon and not target):
+        raise UsageError(f"-o bind={value}: give VIEW or VIEW:FILE")
+    return Bind(view, os.path.realpath(target)) if colon else Bind(view)
+
+
 _VALUES: dict[str, Callable[[str], object]] = {
     "source": _choice("source", "devmem", "elf", "raw"),
     "elfcorehdr": _elfcorehdr,
@@ -122,6 +138,7 @@ _VALUES: dict[str, Callable[[str], object]] = {
     "arch": str,
     "page_size": _page_size,
     "note_align": _note_align,
+    "bind": _bind,
     "dump_level": _dump_level,
     "cache": _choice("cache", "none", "pages"),
     "reads": _choice("reads", "c", "python"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .memory import Memory
 
 MAX_NOTE = 4 << 20  # the largest buffer that the kernel would get for one PT_NOTE
-MAX_NOTES = 1 << 28  # of all of them together
+MAX_NOTES = 1 << 28  # of all of them together, whatever is in them
 MAX_FILE = 1 << 62  # what stat and every reader can count
 _WORD = 2**64
 
@@ -121,6 +121,9 @@ def read_notes(
     for i, phdr in enumerate(header.phdrs):
         if phdr.type != PT_NOTE:
             continue
+        total += min(phdr.memsz, MAX_NOTE)
+        if total > MAX_NOTES:
+            raise FormatError(f"{where}: the PT_NOTEs hold more than {MAX_NOTES:#x} bytes")
         try:
             notes[i] = _one_note(phdr, memory, header.big_endian, packed, where)
         except FormatError as error:
@@ -130,15 +133,12 @@ def read_notes(
             notes[i] = b""
         if phdr.memsz == 0:
             warnings.append(f"{where}: program header {i} is a PT_NOTE of size 0")
-        total += len(notes[i])
-        if total > MAX_NOTES:
-            raise FormatError(f"{where}: the notes hold more than {MAX_NOTES:#x} bytes")
     if skip_bad:
         return notes, warnings
     if not notes:
         raise FormatError(f"{where}: no PT_NOTE: a capture kernel would crash on this header; "
                           "-o notes=skip goes on without notes")  # fmt: skip
-    if not total:
+    if not any(notes.values()):
         raise FormatError(f"{where}: all PT_NOTEs are empty: a capture kernel gives no vmcore; "
                           "-o notes=skip goes on without notes")  # fmt: skip
     return notes, warnings

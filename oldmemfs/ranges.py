@@ -67,11 +67,11 @@ def subtract(whole: Range, holes: Sequence[Range]) -> Iterator[Range]:
         left    |--|   |-----|  |-----|
     """
     start = whole.start
-    for hole in holes[max(bisect_right(holes, whole.start, key=_start) - 1, 0) :]:
-        if hole.start >= whole.end:
-            break
+    i = max(bisect_right(holes, whole.start, key=_start) - 1, 0)
+    while i < len(holes) and (hole := holes[i]).start < whole.end:
         if hole.start > start:
             yield Range(start, hole.start)
         start = max(start, hole.end)
+        i += 1
     if start < whole.end:
         yield Range(start, whole.end)

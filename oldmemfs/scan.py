@@ -58,6 +58,11 @@ class Scan:
         with self._telling():
             return filtered(dump.kernel, dump.header, dump.notes, self.level, self._watch)
 
+    @property
+    def finished(self) -> bool:
+        """Whether its result, or its failure, is known: what is drawn from it costs no scan."""
+        return self._result is not None
+
     def cancel(self) -> None:
         """Make a scan that runs, or would run, end with an error."""
         self._cancelled = True
@@ -68,7 +73,8 @@ class Scan:
         """How far it is, in a few words."""
         if self._watch is None:
             return "its pages are told apart when it is first looked at"
-        share = 100 * self._watch.done // max(self._watch.total, 1)
+        # Holes between the pages may have been looked at too: they are not in the total.
+        share = min(100 * self._watch.done // max(self._watch.total, 1), 100)
         return f"telling its pages apart: {share}% done"
 
     @contextlib.contextmanager

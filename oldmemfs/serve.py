@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
-from .files import read_bytes
+from .files import mounts_at
 from .table import MAX_READ, Fault
 
 if TYPE_CHECKING:
@@ -43,14 +42,10 @@ class Mount(NamedTuple):
 
         From mountinfo, because a stat of the mount would wait for this very process.
         """
-        found = None
-        for line in (read_bytes("/proc/self/mountinfo") or b"").splitlines():
-            fields = line.split()
-            name = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), fields[4])
-            if name == os.fsencode(path):
-                ours = b"fuse.oldmemfs" in fields
-                found = Mount(path, fields[2].decode()) if ours else None
-        return found
+        mounts = mounts_at(path)
+        if not mounts or "fuse.oldmemfs" not in mounts[-1]:
+            return None
+        return Mount(path, mounts[-1][2])
 
 
 def _check(result: int, what: str) -> None:

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
+from .errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .kept import Kept
 
 MIB = 1 << 20
+MAX_SIZE = 1 << 63
 MAX_READ = MIB  # one call's largest read, and so the size of the buffer that it is answered from
 UNMASKED: int = lib.OM_UNMASKED
 _ROW = struct.Struct("=6QiI")  # struct om_run
@@ -103,6 +105,8 @@ class Table:
             ), f"row {i} ends behind its mask"
             end = row.start + row.size
             at = row.at + base if row.kind is Kind.BYTES else row.at
+            if end > MAX_SIZE:  # C counts in 64 bits
+                raise FormatError(f"a map of {end:#x} bytes and more is more than can be read")
             packed += _ROW.pack(row.start, row.size, at, *row[5:], row.fd, row.kind)
         self.size = end
         self._packed = ffi.from_buffer("struct om_run[]", packed)

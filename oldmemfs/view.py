@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .layout import Layout
     from .memory import Memory
     from .scan import Scan
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,10 @@ class LiveView:
 
 
 class Catalog:
-    """The views of one dump. Each fails alone: its error is kept and told again."""
+    """The views of one dump. Each fails alone: its error is kept and told again.
+
+    So is one that nobody expected: a dump may be hostile, and must not be met twice.
+    """
 
     def __init__(self, dump: Dump, views: Sequence[View | LiveView], badpages: BadPages) -> None:
         self.dump = dump
@@ -66,6 +72,9 @@ class Catalog:
                     known = Plan(view.layout(self.dump), view.memory(self.dump))
                 except OldmemError as error:
                     known = error
+                except Exception as error:  # no view may take another one down with it
+                    _log.exception("%s: unexpected error", view.name)
+                    known = OldmemError(f"unexpected {type(error).__name__}: {error}")
                 self._plans[view.name] = known
         if isinstance(known, OldmemError):
             raise known.with_traceback(None)  # a kept error would gather every raise's frames
@@ -73,7 +82,7 @@ class Catalog:
 
     def outcome(self, view: View, *, wait: bool = True) -> Plan | OldmemError | None:
         """The view's plan, or why it has none; None if that takes a scan and ``wait`` is not."""
-        if view.scan and not wait:
+        if view.scan and not view.scan.finished and not wait:
             return self.known(view)
         try:
             return self.plan(view)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from oldmemfs.serve import Mount
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -48,10 +50,9 @@ def run(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     )
 
 
-def is_mounted(directory: Path) -> bool:
-    """Whether something is mounted there; asks no file system."""
-    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
-        return any(line.split()[4] == str(directory) for line in mounts)
+def is_mounted(directory: str | Path) -> bool:
+    """Whether an oldmemfs is mounted there; asks no file system."""
+    return Mount.at(str(directory)) is not None
 
 
 def wait_until(true: object, seconds: float = 20) -> None:

@@ -11,9 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mounting import ENVIRONMENT, OLDMEMFS, run, wait_until
-
-from oldmemfs.serve import Mount
+from mounting import ENVIRONMENT, OLDMEMFS, is_mounted, run, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +60,7 @@ class Daemon:
 
     def is_mounted(self) -> bool:
         """Whether the directory is a mount, asked without touching it."""
-        return Mount.at(self.directory) is not None
+        return is_mounted(self.directory)
 
     def end(self, timeout: float = 20) -> tuple[int, str]:
         """Exit status and all of stderr, once it ends."""

@@ -138,6 +138,9 @@ def test_check_names_what_is_missing() -> None:
     assert all(line[:3] in ("ok ", "no ") for line in lines)
     assert "/dev/fuse" in lines[0]
     assert "elfcorehdr=" in told.stdout
+    if not os.path.exists("/proc/vmcore"):
+        assert "crashkernel=192M" in told.stdout or "are set aside" in told.stdout
+        assert "kdump-config load" in told.stdout or "is loaded" in told.stdout
 
 
 def test_forms_of_the_command_line() -> None:

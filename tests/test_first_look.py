@@ -11,10 +11,16 @@ from image import HEADER, LOAD, NOTE, NOTES, Blob, Image, Segment, cpu_note, cra
 from mounting import OLDMEMFS, mounted, needs_mount, run
 from reading import catalog_of, plan_of, read_all
 
-from oldmemfs.view import LiveView
+from oldmemfs import taint
+from oldmemfs.dump import Dump
+from oldmemfs.errors import FormatError
+from oldmemfs.pages import Watch
+from oldmemfs.view import LiveView, View
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from oldmemfs.view import Catalog
 
@@ -83,3 +89,34 @@ def test_an_offline_processor(tmp_path: Path) -> None:
     assert plan_of(catalog, "cpu/1/prstatus").size == 0
     assert read_all(plan_of(catalog, "cpu/0/prstatus"))[0] == cpu_note(7)
     assert json.loads(text_of(catalog, "summary.json"))["cpu_pids"] == [7, None]
+
+
+def test_the_taint_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stat and open of a summary writes it anew; the symbol table is a long search."""
+    searches = []
+
+    def search(*_: object) -> int:
+        searches.append(1)
+        raise FormatError("no table")
+
+    monkeypatch.setattr(taint, "read_taint", search)
+    monkeypatch.setattr(Dump, "kernel", None)
+    data = crashed([Segment(LOAD, 0x20000, 0x4000)])
+    catalog = catalog_of(data.write(tmp_path / "ram"), f"elfcorehdr={HEADER:#x}")
+    problems = {str(catalog.dump.taint) for _ in range(2)}
+    assert (problems, len(searches)) == ({"no table"}, 1)
+
+
+def test_both_files_of_a_scan_are_known_when_it_has_ended(tmp_path: Path) -> None:
+    """Also the one that nobody has asked for; progress ends at 100%, whatever was counted."""
+    data = crashed([Segment(LOAD, 0x20000, 0x4000)])
+    catalog = catalog_of(data.write(tmp_path / "ram"), f"elfcorehdr={HEADER:#x}")
+    views = [v for v in catalog.views if isinstance(v, View) and v.scan]
+    assert [catalog.outcome(view, wait=False) for view in views] == [None, None]
+    assert catalog.outcome(views[0]) is not None
+    assert None not in [catalog.outcome(view, wait=False) for view in views]
+    scan = views[0].scan
+    assert scan is not None
+    watch = scan._watch = Watch()
+    watch.total, watch.job.done = 10, 11
+    assert scan.progress().endswith(" 100% done")

@@ -91,7 +91,7 @@ def test_modes(mount: Case) -> None:
         else:
             assert told.st_size == len((mount.mnt / name).read_bytes())
     assert (mount.mnt / "vmcore").stat().st_mtime == 1700000000
-    with open("/proc/self/mounts") as mounts:
+    with open("/proc/self/mounts", errors="replace") as mounts:
         (line,) = (m for m in mounts if f" {mount.mnt} " in m)
     words = line.split()
     assert words[0] == mount.path

@@ -230,7 +230,7 @@ def test_a_signal_does_not_unmount_what_was_mounted_on_top(daemon: Daemon) -> No
     try:
         daemon.process.terminate()
         assert ended_well(daemon)
-        with open("/proc/self/mountinfo") as file:
+        with open("/proc/self/mountinfo", errors="replace") as file:
             assert any(f" {daemon.directory} " in x and " tmpfs " in x for x in file)
     finally:
         subprocess.run(["umount", daemon.directory], check=True)

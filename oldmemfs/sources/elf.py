@@ -1,6 +1,7 @@
 """An ELF core: a saved vmcore, /proc/vmcore itself, QEMU's dump-guest-memory.
 
-These are read by the ELF specification's rules, which pyelftools knows (PN_XNUM among them).
+Files are read by the ELF specification's rules, which pyelftools knows (PN_XNUM among them); the
+kernel's own is as plain as the blob it is made from, and a capture kernel need not hold pyelftools.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from .. import elfcore
 from ..dump import of_file, physical_limit
 from ..elfcore import Header, Phdr
 from ..errors import FormatError, SourceError
-from ..files import image_access, image_size, open_read, reader
+from ..files import image_access, image_size, kept_open, reader
 from ..memory import Access, Memory, Run, place
 
 if TYPE_CHECKING:
@@ -28,11 +29,16 @@ _MAX_NOTES = 1 << 28
 def open(path: str | None, options: Options) -> Dump:  # noqa: A001
     """The dump in an ELF core; None means /proc/vmcore."""
     path = path or VMCORE
-    fd = open_read(path)
+    with kept_open(path) as fd:
+        return _open(path, fd, options)
+
+
+def _open(path: str, fd: int, options: Options) -> Dump:
     size = image_size(path, fd)
     if os.pread(fd, 4, 0) != b"\x7fELF":
         raise SourceError(f"{path}: not an ELF file")
-    header = read_header(path, fd, size)
+    plain = path == VMCORE
+    header = elfcore.parse(reader(path, fd), 0, path) if plain else read_header(path, fd, size)
     if options.arch not in (None, "any"):
         elfcore.check_machine(header, options.arch, path)
     warnings: list[str] = []
@@ -120,14 +126,16 @@ def _only_physical(path: str, header: Header, warnings: list[str]) -> Header:
 
 def _notes(path: str, fd: int, header: Header, warnings: list[str]) -> bytes:
     read = reader(path, fd)
-    notes = b""
+    notes: list[bytes] = []
+    left = _MAX_NOTES
     for p in header.phdrs:
         if p.type != elfcore.PT_NOTE:
             continue
         try:
-            if len(notes) + p.filesz > _MAX_NOTES:
+            if p.filesz > left:
                 raise FormatError(f"{path}: more than {_MAX_NOTES:#x} bytes of notes", p.offset)
-            notes += read(p.offset, p.filesz)
+            notes.append(read(p.offset, p.filesz))
+            left -= p.filesz
         except FormatError as error:
             warnings.append(str(error))
-    return notes
+    return b"".join(notes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .. import blobscan, elfcore
 from ..dump import Dump, from_blob
 from ..errors import FaultError, FormatError, SourceError, UsageError
-from ..files import image_access, image_size, open_read, reader
+from ..files import image_access, image_size, kept_open, open_read, reader
 from ..memory import Memory, Run, place
 from ..options import Piece
 from ..ranges import Range
@@ -90,9 +91,11 @@ def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, st
     """The header that -o elfcorehdr= names, or the only one in the image; and where it was."""
     if isinstance(options.elfcorehdr, str):
         fd = open_read(options.elfcorehdr)
-        return elfcore.parse(reader(options.elfcorehdr, fd), 0, options.elfcorehdr), (
-            options.elfcorehdr
-        )
+        try:
+            header = elfcore.parse(reader(options.elfcorehdr, fd), 0, options.elfcorehdr)
+        finally:
+            os.close(fd)
+        return header, options.elfcorehdr
     if options.elfcorehdr is not None:
         try:
             header = elfcore.parse(memory.read, options.elfcorehdr, path)
@@ -108,7 +111,11 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
     """The dump in a raw image."""
     if path is None:
         raise SourceError("no image was named")
-    fd = open_read(path)
+    with kept_open(path) as fd:
+        return _open(path, fd, options)
+
+
+def _open(path: str, fd: int, options: Options) -> Dump:
     size = image_size(path, fd)
     start = reader(path, fd)(0, min(size, 16))
     for magic, advice in _OTHER_FORMATS:

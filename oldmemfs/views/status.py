@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..elfcore import machine_name
 from ..plan import Plan
+from ..printk import escaped
 from ..view import LiveView, View
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def _state(catalog: Catalog, view: View) -> str:
 
 
 def text(catalog: Catalog) -> str:
-    """The whole text."""
-    return "".join(f"{line}\n" for line in _lines(catalog))
+    """The whole text; what came from the dead kernel is made fit for a terminal."""
+    return "".join(escaped(line.encode()).decode("ascii") + "\n" for line in _lines(catalog))
 
 
 VIEW = LiveView("status", text, "cat")

@@ -13,7 +13,6 @@ from ..errors import OldmemError
 from ..notes import notes
 from ..plan import Plan
 from ..summary import Summary, ViewLine, as_json, as_text, summarize
-from ..taint import read_taint
 from ..view import LiveView, View
 
 if TYPE_CHECKING:
@@ -49,17 +48,21 @@ def _summary(catalog: Catalog) -> Summary:
     def attempt(piece: str, read: Callable[[], T]) -> T | None:
         try:
             return read()
-        except OldmemError as error:
-            problems.append(f"{piece}: {error}")
+        except Exception as error:  # what is missing must not take the rest along
+            kind = "" if isinstance(error, OldmemError) else f"unexpected {type(error).__name__}: "
+            problems.append(f"{piece}: {kind}{error}")
             return None
 
     log = attempt("log", lambda: dump.log)
+    taint = dump.taint
+    if isinstance(taint, OldmemError):
+        problems.append(f"taint: {taint}")
     return summarize(
         machine_name(dump.header.machine),
         dump.vmcoreinfo,
         log,
         pids=attempt("registers", lambda: list(_pids(dump))) or (),
-        taint=attempt("taint", lambda: read_taint(dump.kernel, dump.vmcoreinfo)),
+        taint=None if isinstance(taint, OldmemError) else taint,
         ranges=dump.memory.ranges,
         views=_views(catalog),
         problems=problems,

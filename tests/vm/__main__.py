@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from payload import PayloadError
+
 from .artifacts import keep
 from .crash import Outcome, Setup, crash
 from .kernels import SUITES
@@ -33,7 +35,7 @@ def main() -> int:
             if options.keep:
                 keep(outcome, options.keep)
             return 1 if outcome.problems() else 0
-    except HostError as error:
+    except (HostError, PayloadError) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import images, kernels
+from . import images, kernels, oracle
 from .machine import Machine
 from .tools import HostError
 
@@ -19,8 +19,9 @@ Record = Mapping[str, Any]
 
 # Every one of these must be reported, and be good, or the crash is a failure.
 CHECKS = (
-    "mount", "mounted", "modes", "read_only", "whole_vmcore", "vmcore_edges", "whole_oldmem",
-    "oldmem_gaps", "pattern_pages", "vmcoreinfo", "sizes", "unmount", "kernel_log",
+    "mount", "panic_in_log", "dmesg", "registers", "summary", "tools", "mounted", "modes",
+    "read_only", "whole_vmcore", "vmcore_edges", "whole_oldmem", "oldmem_gaps", "pattern_pages",
+    "vmcoreinfo", "sizes", "kernel_pages", "user_memory", "unmount", "kernel_log",
 )  # fmt: skip
 
 
@@ -83,7 +84,8 @@ def crash(setup: Setup, work: Path, *, refresh: bool = False) -> Outcome:
     began = time.monotonic()
     kernel = kernels.fetch(setup.series, refresh=refresh)
     fetched = time.monotonic()
-    initrd = images.build(kernel, work, capture_command=setup.capture_command)
+    makedumpfile = oracle.fetch(setup.series, refresh=refresh)
+    initrd = images.build(kernel, makedumpfile, work, capture_command=setup.capture_command)
     built = time.monotonic()
     machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model)
     command = (

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import interpreter
+import payload
+
 from .tree import Tree
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ busybox mount -t sysfs sysfs /sys
 busybox mount -t devtmpfs devtmpfs /dev
 exec </dev/console >/dev/console 2>&1
 {more}
-exec /usr/bin/python3 -I -m guest.{module}
+exec /usr/lib/oldmemfs/python -m guest.{module}
 """
 _CAPTURE = "if [ -e /fuse.ko ]; then busybox insmod /fuse.ko; fi"
 _FIRST = """busybox mount -t tmpfs tmpfs /run
@@ -30,35 +31,35 @@ busybox mkdir /cache
 busybox mount -t ramfs ramfs /cache"""
 
 
-def build(kernel: Kernel, work: Path, *, capture_command: str) -> Path:
+def build(kernel: Kernel, makedumpfile: Path, work: Path, *, capture_command: str) -> Path:
     """Make both images in a work folder; the answer is the first kernel's."""
     base = Tree(work / "base")
     base.busybox(_APPLETS)
-    interpreter.put_into(base)
-    interpreter.add_package(base, _GUEST, "guest")
+    payload.gather(base, also=("guest.first", "guest.capture"), paths=(_GUEST.parent,))
 
     first = base.copy_of(work / "first")
     first.program("kexec")
-    first.write("capture.img", _capture_image(base, kernel, work).read_bytes())
+    first.write("capture.img", _capture_image(base, kernel, makedumpfile, work).read_bytes())
     first.write("capture.cmdline", capture_command)
     first.write("vmlinuz", kernel.vmlinuz.read_bytes())
     first.write("init", _INIT.format(more=_FIRST, module="first"), 0o755)
     image = work / "first.img"
-    first.pack(image, compress=False)
+    first.pack(image, "cat")
     shutil.rmtree(first.root)
     return image
 
 
-def _capture_image(base: Tree, kernel: Kernel, work: Path) -> Path:
+def _capture_image(base: Tree, kernel: Kernel, makedumpfile: Path, work: Path) -> Path:
     tree = base.copy_of(work / "capture")
-    for name in ("mount", "umount"):
+    for name in ("mount", "umount", "vmcore-dmesg"):
         tree.program(name)
-    tree.program("mount.fuse3", aliases=("mount.fuse",))
+    for path in makedumpfile.iterdir():  # beside the libraries of the rest: it has its own
+        tree.write(f"oracle/{path.name}", path.read_bytes(), 0o755)
     fuse = kernel.module("fuse")
     if fuse is not None:
         tree.write("fuse.ko", fuse)
     tree.write("init", _INIT.format(more=_CAPTURE, module="capture"), 0o755)
     image = work / "capture.img"
-    tree.pack(image, compress=True)
+    tree.pack(image, "zstd -q -6 -T0 -c")
     shutil.rmtree(tree.root)
     return image

@@ -20,6 +20,7 @@ class Machine:
     memory_mib: int
     cpus: int
     cpu_model: str
+    devices: tuple[str, ...] = ()  # more of QEMU's words
 
     @property
     def ram(self) -> Path:
@@ -44,7 +45,7 @@ class Machine:
             f"memory-backend-file,id=ram,size={self.memory_mib}M,mem-path={self.ram},share=on",
             "-machine", "pc,memory-backend=ram",
             "-serial", f"file:{self.console}", "-serial", f"file:{self.report}",
-            "-kernel", kernel, "-initrd", initrd, "-append", command,
+            "-kernel", kernel, "-initrd", initrd, "-append", command, *self.devices,
         ]  # fmt: skip
         self.ram.unlink(missing_ok=True)
         try:

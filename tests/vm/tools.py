@@ -23,6 +23,7 @@ PROGRAMS: Mapping[str, str] = {
     "mount.fuse3": "fuse3",
     "qemu-system-x86_64": "qemu-system-x86",
     "strip": "binutils",
+    "vmcore-dmesg": "kexec-tools",
     "zstd": "zstd",
 }
 

@@ -9,14 +9,16 @@ import time
 import traceback
 from pathlib import Path
 
-from . import bench, checks, daemon
+from . import bench, checks, daemon, firstlook, kernelpages
 from .compare import MIB
 from .report import check, emit, run
 from .vmcore import VMCORE
 
 _CHECKS = (
+    firstlook.dmesg, firstlook.registers, firstlook.summary, firstlook.tools,
     checks.mounted, checks.modes, checks.read_only, checks.whole_vmcore, checks.vmcore_edges,
     checks.whole_oldmem, checks.oldmem_gaps, checks.pattern_pages, checks.vmcoreinfo, checks.sizes,
+    kernelpages.kernel_pages, kernelpages.user_memory,
 )  # fmt: skip
 
 
@@ -34,13 +36,17 @@ def main() -> None:
 
 def _life() -> None:
     before = re.findall(r"MemAvailable:\s+(\d+)", daemon.available())
+    began = time.monotonic()
     if not check("mount", daemon.mount):
         return
+    mounted = time.monotonic()
+    check("panic_in_log", lambda: firstlook.panic_in_log(mounted))
+    firstlook.size_known(mounted - began)
     process = daemon.pid()
     emit("memory", when="mounted", available_before=int(before[0]), **daemon.memory(process))
     for function in _CHECKS:
         check(function.__name__, function)
-    for name in ("status", "badpages"):
+    for name in ("status", "summary", "filter-report", "badpages"):
         emit("text", name=name, text=Path(checks.MOUNT, name).read_text())
     emit("memory", when="checked", **daemon.memory(process))
     rounds = int(re.findall(r"vm\.rounds=(\d+)", Path("/proc/cmdline").read_text())[0])

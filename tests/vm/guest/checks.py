@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MOUNT = "/mnt/dump"
-FILES = ("vmcore", "oldmem", "vmcoreinfo", "status", "badpages")
+FILES = (
+    "vmcore", "vmcore-kern", "filter-report", "oldmem", "dmesg", "dmesg.json", "summary",
+    "summary.json", "vmcoreinfo", "status", "badpages", "cpu/0/registers", "cpu/0/prstatus",
+)  # fmt: skip
 
 
 def tree() -> Iterator[Path]:

@@ -9,6 +9,9 @@ from pathlib import Path
 from .pages import Marked
 from .report import emit, run
 
+# What the tools write each in its own way: more than one line, and bytes that are no ASCII.
+_LOG = (b"<12>several\n  lines\nof one record\n", b"<13>caf\xc3\xa9 \xff\x01 \x1b[1m\n", b"<14>\n")
+
 
 def main() -> None:
     """Does not return: the panic ends it. A failure is told, and the machine is switched off."""
@@ -30,8 +33,13 @@ def _crash() -> None:
     Path("/cache/file").write_bytes(b"a page of ramfs\n" * 300_000)
     for path in Path("/").glob("usr/lib/**/*.pyc"):
         path.read_bytes()
+    for line in _LOG:
+        Path("/dev/kmsg").write_bytes(line)
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cpus[-1:])  # the one that will panic
     marked = Marked()
     command = ["console=ttyS0", "nr_cpus=1", "reset_devices", marked.word()]
+    command += [f"vm.cpus={len(cpus)}", f"vm.cpu={cpus[-1]}"]
     command += ["panic=-1", "vm.rounds=" + options["rounds"], *_extra()]
     loaded = run(
         "kexec", "-p", f"-{options['loader']}", "/vmlinuz", "--initrd=/capture.img",

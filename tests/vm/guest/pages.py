@@ -1,11 +1,13 @@
 """Pages of known contents at known physical addresses, told to the capture kernel's command line.
 
-A marked page holds its own physical address, 512 times.
+A marked page holds its own physical address, 512 times. All other pages of the marked areas begin
+with a pattern that is nowhere else, neither in a program nor on a command line, and their kind.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import mmap
 import os
 import struct
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 WORD = "marked="
+KINDS = ("anon", "thp", "hugetlb", "tmpfs", "ramfs")
 _HUGE = 2 << 20
 _MAP_HUGETLB = 0x40000
 # /proc/kpageflags: KPF_THP, KPF_HUGE.
@@ -27,6 +30,11 @@ _HUGE_FLAGS = {"thp": 1 << 22, "hugetlb": 1 << 17}
 def contents(phys: int) -> bytes:
     """What a marked page holds."""
     return struct.pack("<Q", phys) * (PAGE // 8)
+
+
+def pattern(kind: str = "") -> bytes:
+    """How a page of user memory begins: the same 32 bytes for every kind, then the kind's name."""
+    return hashlib.sha256(b"nobody's but the user's").digest() + kind.encode()
 
 
 def from_command_line() -> list[tuple[str, int]]:
@@ -53,14 +61,16 @@ class Marked:
     def __init__(self) -> None:
         self._places: list[tuple[str, mmap.mmap, int]] = []
         for kind, area in _areas():
+            start = pattern(kind).ljust(48, b"\0")
             for at in range(0, len(area), PAGE):
-                area[at : at + 8] = struct.pack("<Q", at | 1)
+                area[at : at + len(start)] = start
             huge = -_address(area) % _HUGE
             if kind in _HUGE_FLAGS:
                 self._places.append((kind, area, huge))
                 self._places.append((f"{kind}-tail", area, huge + _HUGE - PAGE))
             else:
                 self._places.append((kind, area, 0))
+        _drain()
         self.pages = self._look_up()
         for page, (_, area, at) in zip(self.pages, self._places, strict=True):
             wanted = _HUGE_FLAGS.get(page.kind.removesuffix("-tail"), 0)
@@ -101,6 +111,18 @@ def _areas() -> Iterator[tuple[str, mmap.mmap]]:
         with open(f"{folder}/marked", "w+b") as file:
             os.ftruncate(file.fileno(), 12 << 20)
             yield kind, mmap.mmap(file.fileno(), 0)
+
+
+def _drain() -> None:
+    """Put this processor's newest pages on the LRU lists, where tools know them for a user's.
+
+    Up to 31 pages of files for each processor wait to be put there. They have no PG_lru, and so
+    makedumpfile keeps them, whatever they hold.
+    """
+    area = mmap.mmap(-1, PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area[0] = 1
+    area.madvise(mmap.MADV_DONTNEED)
+    area.close()
 
 
 def _address(area: mmap.mmap) -> int:

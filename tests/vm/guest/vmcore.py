@@ -23,6 +23,7 @@ class Segment:
     virt: int
     phys: int
     size: int
+    memory: int  # more than the bytes in the file, where the rest is zero
 
     def __str__(self) -> str:
         return f"phys 0x{self.phys:x}..0x{self.phys + self.size:x} at offset 0x{self.offset:x}"
@@ -38,7 +39,7 @@ def segments(path: str = VMCORE) -> list[Segment]:
         found = []
         for index in range(count):
             fields = struct.unpack("<IIQQQQQQ", os.pread(fd, 56, table + 56 * index))
-            found.append(Segment(fields[0], fields[2], fields[3], fields[4], fields[5]))
+            found.append(Segment(fields[0], *fields[2:7]))
         return found
     finally:
         os.close(fd)

@@ -1,0 +1,83 @@
+"""Debian packages: found and fetched by apt in a private folder, unpacked, never installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from .tools import HostError, run
+
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+def cache_folder() -> Path:
+    """Where kernels are kept: OLDMEMFS_VM_CACHE, or a folder in the user's cache."""
+    chosen = os.environ.get("OLDMEMFS_VM_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "oldmemfs-vm"
+
+
+class Apt:
+    """apt with lists and sources of its own; nothing of the host's set-up is changed."""
+
+    def __init__(self, suite: str) -> None:
+        self.suite = suite
+        self.home = cache_folder() / "apt" / suite
+        self.options = [
+            word
+            for setting in (
+                f"Dir::State::lists={self.home / 'lists'}",
+                f"Dir::State::status={self.home / 'status'}",
+                f"Dir::Cache={self.home / 'cache'}",
+                f"Dir::Etc::sourcelist={self.home / 'sources.list'}",
+                "Dir::Etc::sourceparts=-",
+                "APT::Architecture=amd64",
+                "APT::Architectures=amd64",
+                "APT::Sandbox::User=root",
+                "Acquire::Languages=none",
+            )
+            for word in ("-o", setting)
+        ]
+
+    def update(self) -> None:
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        (self.home / "status").touch()
+        (self.home / "sources.list").write_text(self._sources())
+        run(["apt-get", *self.options, "--error-on=any", "-q", "update"])
+
+    def _sources(self) -> str:
+        """The host's own Debian archives, with another suite's name."""
+        text = run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"])
+        addresses = sorted(set(re.findall(r"^\S+/debian(?:-security)?/?$", text, re.MULTILINE)))
+        if not addresses:
+            raise HostError("the host's apt knows no Debian archive")
+        keys = f" signed-by={_KEYRING}" if _KEYRING.exists() else ""
+        if self.suite == "sid":  # it has no security archive of its own
+            addresses = [address for address in addresses if "security" not in address]
+        return "".join(
+            f"deb [arch=amd64{keys}] {address}"
+            f" {self.suite}{'-security' if 'security' in address else ''} main\n"
+            for address in addresses
+        )
+
+    def unpack(self, package: str, target: Path) -> None:
+        work = target.with_name(f"unpack-{os.getpid()}")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            run(["apt-get", *self.options, "-q", "download", package], cwd=work)
+            (archive,) = work.glob("*.deb")
+            run(["dpkg-deb", "-x", archive, work / "root"])
+            (work / "root").rename(target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def dependencies(self, package: str) -> list[str]:
+        """The packages that a package cannot do without."""
+        text = run(["apt-cache", *self.options, "depends", "--important", package])
+        return re.findall(r"^  (?:Pre)?Depends: ([^<\s]+)$", text, re.MULTILINE)
