@@ -9,72 +9,21 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "oldmem.h"
+#include "serve_model.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#define MIB (1ull << 20)
-#define PART (2 * MIB)      /* of each kind, in the order of enum om_kind */
-#define SIZE (5 * PART + 777)
 #define STEADY 4            /* handles that stay open; the next CHURNED come and go */
 #define CHURNED 12
 #define IN_FLIGHT 16
-
-static void check(int good, const char *what)
-{
-    if (!good) {
-        fprintf(stderr, "serve_stress: %s\n", what);
-        abort();
-    }
-}
-
-/* ---- what is served ------------------------------------------------------------------------- */
-
-static unsigned char *content; /* PART bytes and a bit: of OM_BYTES, and of the file */
-static int content_fd;
-static struct om_windows *windows;
-
-static unsigned char expected(uint64_t offset)
-{
-    uint64_t kind = offset / PART;
-    if (kind >= 5) /* the tail */
-        return content[offset - 5 * PART];
-    return kind == OM_HOLE || kind == OM_ZERO ? 0 : content[offset % PART];
-}
-
-struct served {
-    struct om_table table;
-    struct om_run runs[6];
-};
-
-static struct served *make_table(void)
-{
-    struct served *made = calloc(1, sizeof *made);
-    check(made != NULL, "calloc");
-    for (uint32_t kind = 0; kind < 6; kind++) {
-        struct om_run *run = &made->runs[kind];
-        run->start = kind * PART;
-        run->size = kind < 5 ? PART : SIZE - 5 * PART;
-        run->kind = kind < 5 ? kind : OM_BYTES;
-        run->fd = content_fd;
-        run->hi = PART;
-        run->mask = OM_UNMASKED;
-        run->at = run->kind == OM_BYTES ? (uint64_t)(uintptr_t)content : 0;
-    }
-    made->table = (struct om_table){.runs = made->runs, .count = 6, .windows = windows};
-    return made;
-}
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
@@ -320,14 +269,7 @@ static void stop_idle(int long_reads)
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 1;
-    content_fd = memfd_create("serve_stress", MFD_CLOEXEC);
-    check(content_fd >= 0 && ftruncate(content_fd, PART) == 0, "memfd_create");
-    content = mmap(NULL, PART, PROT_READ | PROT_WRITE, MAP_SHARED, content_fd, 0);
-    check(content != MAP_FAILED, "mmap");
-    for (uint64_t i = 0; i < PART; i++)
-        content[i] = (unsigned char)(i * 2654435761u >> 13);
-    windows = om_windows_new(MIB / 2, MIB / 16, 3, 0);
-    check(windows != NULL, "om_windows_new");
+    make_content();
     for (int i = 0; i < 10; i++)
         stop_idle(i);
     run(seconds);

@@ -15,13 +15,13 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from mounted import MIB, Daemon, mounted, no_mount_reason, write_core
+from mounting import needs_mount
+from served import MIB, Daemon, served, write_core
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-reason = no_mount_reason()
-pytestmark = [pytest.mark.mount, pytest.mark.skipif(reason is not None, reason=str(reason))]
+pytestmark = needs_mount
 SECONDS = float(os.environ.get("OLDMEMFS_STRESS_SECONDS", "4"))
 READERS = 64
 
@@ -76,7 +76,7 @@ def resources(daemon: Daemon) -> tuple[int, int]:
 def test_many_readers(tmp_path: Path, cache: str) -> None:
     path = str(tmp_path / "core")
     contents = write_core(path)
-    with mounted(path, str(tmp_path / "mount"), f"reads=c,cache={cache}") as daemon:
+    with served(path, str(tmp_path / "mount"), f"reads=c,cache={cache}") as daemon:
         chance = random.Random(1)
         for view in contents:  # plans are built, buffers touched
             with open(daemon.path(view), "rb") as file:

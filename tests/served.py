@@ -1,4 +1,4 @@
-"""Mounting for tests: a small core with a part missing, what its views must hold, a daemon."""
+"""A small core with a part missing, what its views must hold, and a daemon that serves it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import random
 import struct
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mounting import ENVIRONMENT, is_mounted
+from mounting import ENVIRONMENT, OLDMEMFS, is_mounted, run, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +21,6 @@ PAGE = 4096
 DATA = 5 * MIB + 3 * PAGE  # of the core's first PT_LOAD
 LOST = 3 * MIB + PAGE  # of its second one, behind the end of the file
 START = 0x1000  # the file offset of the first one, and so its physical address
-
-
-def no_mount_reason() -> str | None:
-    """Why nothing can be mounted here; None if it can."""
-    if not os.path.exists("/dev/fuse"):
-        return "there is no /dev/fuse"
-    return "mount(2) is root's" if os.getuid() else None
 
 
 def write_core(path: str) -> dict[str, bytes]:
@@ -77,29 +69,27 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def mounted(
-    source: str, directory: str, options: str, command: tuple[str, ...] = ("-P", "-m", "oldmemfs")
-) -> Iterator[Daemon]:
-    """A daemon in the foreground that serves; unmounted and ended afterwards, whatever happened."""
+def served(source: str, directory: str, options: str, script: str = "") -> Iterator[Daemon]:
+    """A daemon in the foreground, or a script in its place; unmounted and ended afterwards."""
     os.makedirs(directory, exist_ok=True)
-    arguments = [sys.executable, *command, source, directory, "-f", "-o", options]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, env=ENVIRONMENT)
+    command = [sys.executable, script] if script else OLDMEMFS
+    process = subprocess.Popen(
+        [*command, source, directory, "-f", "-o", options],
+        stderr=subprocess.PIPE, env=ENVIRONMENT,
+    )  # fmt: skip
     daemon = Daemon(process, os.path.realpath(directory))
     try:
-        deadline = time.monotonic() + 20
-        while not daemon.is_mounted():
-            assert process.poll() is None, daemon.end()
-            assert time.monotonic() < deadline, "not mounted in time"
-            time.sleep(0.01)
+        wait_until(lambda: daemon.is_mounted() or process.poll() is not None)
         yield daemon
     finally:
         if daemon.is_mounted():
-            subprocess.run(["umount", "-l", directory], check=False)
+            run("umount", "-l", directory)
         if process.poll() is None:
             process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+            process.wait(20)
         if process.poll() is None:
             process.kill()
+            process.wait()
         if process.stderr:
             process.stderr.close()
