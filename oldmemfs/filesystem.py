@@ -111,9 +111,7 @@ class Filesystem(pyfuse3.Operations):
         known = self._catalog.known(view)
         if isinstance(known, Plan):
             return known
-        if known is None and view.scan:
-            return await trio.to_thread.run_sync(self._catalog.plan, view, abandon_on_cancel=True)
-        return self._catalog.plan(view)
+        return await trio.to_thread.run_sync(self._catalog.plan, view, abandon_on_cancel=True)
 
     async def _text(self, view: LiveView) -> bytes:
         """In a thread: the first summary looks a symbol up, seconds of work on a slow machine."""
