@@ -111,18 +111,17 @@ class Filesystem(pyfuse3.Operations):
         known = self._catalog.known(view)
         if isinstance(known, Plan):
             return known
-        if known is None and view.scan:
-            return await trio.to_thread.run_sync(self._catalog.plan, view, abandon_on_cancel=True)
-        return self._catalog.plan(view)
+        return await trio.to_thread.run_sync(self._catalog.plan, view, abandon_on_cancel=True)
 
-    def _text(self, view: LiveView) -> bytes:
+    async def _text(self, view: LiveView) -> bytes:
+        """In a thread: the first summary looks a symbol up, seconds of work on a slow machine."""
         self.collect()
-        return view.text(self._catalog).encode()
+        return (await trio.to_thread.run_sync(view.text, self._catalog)).encode()
 
     async def _size(self, node: Node) -> int:
         """Exact, waiting for a scan if need be; 0 for a view that cannot be built."""
         if isinstance(node.view, LiveView):
-            return len(self._text(node.view))
+            return len(await self._text(node.view))
         if node.view is None:
             return 0
         try:
@@ -131,12 +130,10 @@ class Filesystem(pyfuse3.Operations):
             return 0
 
     async def _attributes(self, node: Node, *, wait: bool = True) -> pyfuse3.EntryAttributes:
-        """Without ``wait``, the size of a view that needs a scan is left to be asked for."""
+        """Without ``wait``, a size that takes work is left to be asked for."""
         view = node.view
-        if not wait and isinstance(view, View) and view.scan:
-            wait = self._catalog.known(view) is not None
-        else:
-            wait = True
+        if isinstance(view, View):
+            wait |= not view.scan or self._catalog.known(view) is not None
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = node.inode
         entry.generation = 0
@@ -213,7 +210,7 @@ class Filesystem(pyfuse3.Operations):
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EACCES)
         if isinstance(view, LiveView):
-            text = self._text(view)
+            text = await self._text(view)
             rows = [Row(0, len(text), Kind.BYTES)] if text else []
             opened = Open(view.name, None, Table(rows, text, None))
         else:

@@ -185,7 +185,7 @@ def _look(dump: Dump) -> None:
         try:
             if isinstance(view, LiveView):
                 text = view.text(catalog)
-                assert text.replace("\n", "").replace("\t", "").isprintable(), text
+                assert "".join(text.split()).isprintable(), text  # white space stands, as in dmesg
                 continue
             plan = Plan(view.layout(dump), view.memory(dump))
         except OldmemError:

@@ -83,6 +83,14 @@ def test_mount_8_s_helper_is_known_by_its_name(root: Path) -> None:
     assert told.stdout.startswith("oldmemfs ")
 
 
+def test_a_saved_core_is_one_clear_line(root: Path) -> None:
+    (root / "core").write_bytes(b"\x7fELF" + bytes(4096))
+    words = ("chroot", str(root), "/usr/bin/oldmemfs", "--list", "/core", "-o", "source=elf")
+    told = run(*words)
+    assert told.returncode == 1
+    assert told.stderr == "oldmemfs: elf: /core: a saved core needs pyelftools, left out here\n"
+
+
 def test_it_holds_no_sources_and_no_openssl(root: Path) -> None:
     names = [path.name for path in root.rglob("usr/lib/oldmemfs/**/*")]
     assert not [name for name in names if name.endswith(".py")]

@@ -74,10 +74,13 @@ def _open(path: str, fd: int, options: Options) -> Dump:
 def read_header(path: str, fd: int, size: int) -> Header:
     """The core's header, wherever e_phoff puts the program headers.
 
-    Raises ``FormatError`` when it is no core or is cut short.
+    Raises ``FormatError`` when it is no core or is cut short, ``SourceError`` in an initramfs.
     """
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
+    try:
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+    except ImportError as error:
+        raise SourceError(f"{path}: a saved core needs pyelftools, left out here") from error
 
     read = reader(path, fd)
     with os.fdopen(os.dup(fd), "rb") as file:
