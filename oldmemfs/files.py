@@ -6,17 +6,12 @@ import contextlib
 import os
 import re
 import stat
-import sys
 from typing import TYPE_CHECKING
 
 from .errors import FormatError, SourceError
-from .memory import Access
-from .table import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_GIB = 1 << 30
 
 
 def open_read(path: str) -> int:
@@ -47,23 +42,6 @@ def image_size(path: str, fd: int) -> int:
     if size == 0:
         raise SourceError(f"{path}: empty")
     return size
-
-
-def image_access(fd: int) -> tuple[Access, Windows | None]:
-    """How to get at the bytes of a memory image, and the windows that this takes.
-
-    What lies in memory anyway (tmpfs) is mapped, a GiB at a time: that spends a third less than
-    copying it out with pread. Not if it has holes, because looking at one through a mapping makes
-    tmpfs fill it; and not a file on a disk, whose read-ahead works for pread.
-    """
-    file = os.fstat(fd)
-    device = f"{os.major(file.st_dev)}:{os.minor(file.st_dev)}"
-    lines = [line.split() for line in (read_text("/proc/self/mountinfo") or "").splitlines()]
-    on_tmpfs = any(x[2] == device and x[x.index("-") + 1] == "tmpfs" for x in lines)
-    whole = file.st_blocks * 512 >= file.st_size
-    if on_tmpfs and whole and sys.maxsize > _GIB * 16:
-        return Access.WINDOW, Windows(_GIB, 16, words=False, least=_GIB)
-    return Access.PREAD, None
 
 
 def reader(path: str, fd: int) -> Callable[[int, int], bytes]:

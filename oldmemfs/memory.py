@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from itertools import zip_longest
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -129,16 +130,27 @@ class Memory:
         for piece in self.pieces(start, end):
             if isinstance(piece, Range):
                 yield Row(at, piece.size, Kind.HOLE)
+            elif piece.access is Access.WINDOW:
+                yield _row(
+                    piece, at, self._limits[bisect_right(self.runs, piece.phys, key=_phys) - 1]
+                )
             else:
-                yield _row(piece, at, self._limits(piece))
+                yield _row(piece, at, (0, 0))
             at += piece.size
 
-    def _limits(self, piece: Run) -> tuple[int, int]:
-        """What of the descriptor a window may map: the whole run that the piece is cut from."""
-        if piece.access is not Access.WINDOW:
-            return 0, 0
-        run = self.runs[bisect_right(self.runs, piece.phys, key=_phys) - 1]
-        return round_down(run.offset, _MAP_UNIT), round_up(run.offset + run.size, _MAP_UNIT)
+    @cached_property
+    def _limits(self) -> list[tuple[int, int]]:
+        """What of its descriptor a window may map for each run: as far as it goes on around it."""
+        limits: list[tuple[int, int]] = []
+        joined: list[Run] = []
+        for run, after in zip_longest(self.runs, self.runs[1:]):
+            joined.append(run)
+            end = run.offset + run.size
+            if after is None or (after.fd, after.offset) != (run.fd, end):
+                both = round_down(joined[0].offset, _MAP_UNIT), round_up(end, _MAP_UNIT)
+                limits += [both] * len(joined)
+                joined = []
+        return limits
 
     @cached_property
     def _table(self) -> Table:

@@ -13,8 +13,9 @@ from .. import elfcore
 from ..dump import of_file, physical_limit
 from ..elfcore import Header, Phdr
 from ..errors import FormatError, SourceError
-from ..files import image_access, image_size, kept_open, reader
+from ..files import image_size, kept_open, reader
 from ..memory import Access, Memory, Run, place
+from ..resident import Resident
 
 if TYPE_CHECKING:
     from ..dump import Dump
@@ -49,19 +50,16 @@ def _open(path: str, fd: int, options: Options) -> Dump:
             f"{path}: truncated: its headers speak of {end:#x} bytes, there are {size:#x}; "
             "the missing ones read as zeros"
         )
-    access, windows = image_access(fd)
     runs: list[Run] = []
     for p in header.loads:
-        there = max(min(p.filesz, size - p.offset), 0)
-        runs.append(Run(p.paddr, there, fd, p.offset, access))
-        # Not through a window: what is mapped behind the end looks like zeros up to a page's end.
-        runs.append(Run(p.paddr + there, p.filesz - there, fd, p.offset + there))
+        runs.append(Run(p.paddr, p.filesz, fd, p.offset))
         runs.append(Run(p.paddr + p.filesz, p.memsz - p.filesz, -1, 0, Access.ZERO))
     notes = _notes(path, fd, header, warnings)
+    resident = Resident(fd)
     return of_file(
         header,
-        Memory((Run(0, size, fd, 0, access),), windows),
-        Memory(tuple(place(runs)), windows),
+        Memory(tuple(resident.mapped([Run(0, size, fd, 0)])), resident.windows),
+        Memory(tuple(resident.mapped(place(runs))), resident.windows),
         source=path,
         origin=path,
         size=end,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from .. import blobscan, elfcore
 from ..dump import Dump, from_blob
 from ..errors import FaultError, FormatError, SourceError, UsageError
-from ..files import image_access, image_size, kept_open, open_read, reader
+from ..files import image_size, kept_open, open_read, reader
 from ..memory import Memory, Run, place
 from ..options import Piece
 from ..ranges import Range
+from ..resident import Resident
 
 if TYPE_CHECKING:
     from ..elfcore import Header
@@ -82,9 +83,9 @@ def _memory(path: str, fd: int, size: int, options: Options) -> Memory:
     for a, b in pairwise(ordered):
         if b.start < a.end:
             raise UsageError(f"-o ram=: {a} and {b} overlap")
-    access, windows = image_access(fd)
-    runs = place(Run(p.phys.start, p.phys.size, fd, p.offset, access) for p in pieces)
-    return Memory(tuple(runs), windows)
+    runs = place(Run(p.phys.start, p.phys.size, fd, p.offset) for p in pieces)
+    resident = Resident(fd)
+    return Memory(tuple(resident.mapped(runs)), resident.windows)
 
 
 def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, str]:

@@ -1,0 +1,87 @@
+"""An image that lies in memory (tmpfs), mapped where it has data: a third less time for each MiB.
+
+::
+
+    file      |--- data ---|---- hole ----|-- data --|
+    read by      window         pread        window
+
+Looking at a hole through a mapping makes tmpfs fill it. A file on a disk is read by pread
+everywhere, whose read-ahead is the better one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from bisect import bisect_right
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from .files import read_text
+from .memory import Access
+from .ranges import Range
+from .table import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .memory import Run
+
+_GIB = 1 << 30
+_LEAST = 1 << 16  # a piece of data that is worth a run of its own
+_MOST = 1 << 14  # such pieces: with more of them, the runs take more memory than they are worth
+_end = attrgetter("end")
+
+
+class Resident:
+    """What of a file is mapped: nothing, if that does not pay."""
+
+    def __init__(self, fd: int) -> None:
+        self._data = _data(fd) if sys.maxsize > 16 * _GIB and _on_tmpfs(fd) else []
+        self.windows = Windows(_GIB, 16, words=False, least=_GIB) if self._data else None
+
+    def mapped(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """The same runs of this file, cut where its data begins and ends."""
+        for run in runs:
+            start, end = run.offset, run.offset + run.size
+            i = bisect_right(self._data, start, key=_end)
+            while i < len(self._data) and self._data[i].start < end and run.access is Access.PREAD:
+                data = self._data[i]
+                if data.start > start:
+                    yield _part(run, start, data.start)
+                    start = data.start
+                stop = min(data.end, end)
+                yield replace(_part(run, start, stop), access=Access.WINDOW)
+                start = stop
+                i += 1
+            if start < end:
+                yield _part(run, start, end)
+
+
+def _part(run: Run, start: int, end: int) -> Run:
+    """By file offset."""
+    move = run.phys - run.offset
+    return run.part(start + move, end + move)
+
+
+def _on_tmpfs(fd: int) -> bool:
+    number = os.fstat(fd).st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    lines = [line.split() for line in (read_text("/proc/self/mountinfo") or "").splitlines()]
+    return any(x[2] == device and x[x.index("-") + 1] == "tmpfs" for x in lines)
+
+
+def _data(fd: int) -> list[Range]:
+    """Where the file has much data at once; nothing if that is in too many pieces."""
+    found: list[Range] = []
+    end = 0
+    while len(found) <= _MOST:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+        except OSError:  # ENXIO: no more data
+            return found
+        if end - start >= _LEAST:
+            found.append(Range(start, end))
+    return []
