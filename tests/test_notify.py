@@ -116,7 +116,7 @@ sys.exit(main())
     script = f"""set -e
 if [ -e /dev/log ]; then mount --bind {tmp_path}/kmsg /dev/log; fi
 mount --bind {tmp_path}/kmsg /dev/kmsg
-"$0" -c "$1"
+"$0" -P -c "$1"
 ls {mnt}/vmcore || true
 umount {mnt}
 """
@@ -136,5 +136,5 @@ def test_systemd_spares_it_in_an_initramfs(tmp_path: Path, inside: bool) -> None
         "import sys; from oldmemfs.daemon import survive_switch_root as survive\n"
         "survive(sys.argv[1]); print(ascii(open('/proc/self/cmdline', 'rb').read(4)))"
     )
-    done = run(sys.executable, "-c", script, str(marker))
+    done = run(sys.executable, "-P", "-c", script, str(marker))
     assert done.stdout.startswith("b'@" if inside else "b'/"), done.stderr
