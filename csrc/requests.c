@@ -15,11 +15,13 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define LONG_READ (64u << 10)
+#define CROWDED 64 /* long reads for which a crowd is remembered */
 #define MAX_WRITE OM_PAGE /* nobody writes, but the kernel demands room for it */
 
 /* A failure is not an error here: ENOENT, the request was given up; ENODEV, the mount is gone. */
@@ -116,17 +118,30 @@ static size_t next_request(struct om_worker *worker)
     return 0;
 }
 
-static int is_long(const struct om_worker *worker)
+/*
+ * Whether the request is worth another thread: a long read, when lately somebody waited behind
+ * such a one. Only who has the turn asks.
+ */
+static int is_worth_help(const struct om_worker *worker)
 {
+    struct om_serve *serve = worker->serve;
     const struct fuse_in_header *in = (const void *)worker->request;
     const struct fuse_read_in *wanted = (const void *)(in + 1);
-    return in->opcode == FUSE_READ && wanted->size >= LONG_READ;
+    struct pollfd device = {.fd = serve->device, .events = POLLIN};
+
+    if (in->opcode != FUSE_READ || wanted->size < LONG_READ || serve->count == 1)
+        return 0;
+    if (poll(&device, 1, 0) > 0)
+        serve->crowded = CROWDED;
+    else if (serve->crowded > 0)
+        serve->crowded--;
+    return serve->crowded > 0;
 }
 
 /*
- * One thread listens, and answers what is short by itself: the kernel would wake the threads in
- * turn, and a page from a thread that sleeps costs a fifth more. Only a long read lets the next
- * one listen.
+ * One thread listens, and answers by itself what it hears: the kernel would wake the threads in
+ * turn, and a page from a thread that sleeps costs a fifth more. Only where long reads queue up
+ * does the next one listen meanwhile.
  */
 void *om_worker_body(void *argument)
 {
@@ -135,7 +150,7 @@ void *om_worker_body(void *argument)
 
     do {
         pthread_mutex_lock(&worker->serve->turn);
-        while ((size = next_request(worker)) > 0 && !is_long(worker))
+        while ((size = next_request(worker)) > 0 && !is_worth_help(worker))
             handle(worker, size);
         pthread_mutex_unlock(&worker->serve->turn);
         if (size > 0)

@@ -45,6 +45,7 @@ struct om_serve {
     atomic_uint_fast64_t greeting; /* the `unique` of FUSE_INIT */
     struct om_opened opened;
     pthread_mutex_t turn; /* to wait for the next request */
+    int crowded;          /* under it: for how many long reads more to let the next one listen */
     pthread_t replier;
     unsigned char *reply;
     uint32_t count;

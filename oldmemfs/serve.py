@@ -82,8 +82,7 @@ class Server:
 
     def start(self, *, strict: bool) -> None:
         """Start the threads: after the last fork. Raises ``OSError``."""
-        # A reader wants a processor as well: on two of them, one thread beat two in every job.
-        threads = max(min(len(os.sched_getaffinity(0)) // 2, _MOST_THREADS), 1)
+        threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
         serve = lib.om_serve_start(self._device, self._ours.fileno(), threads, strict)
         if serve == ffi.NULL:
             raise OSError(ffi.errno, os.strerror(ffi.errno), DEVICE)

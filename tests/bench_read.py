@@ -105,9 +105,11 @@ def drop_cache(path: str) -> None:
 def measure(readers: dict[str, str], rounds: int) -> dict[tuple[str, str], float]:
     """Median MB/s of each job by each reader."""
     speeds: dict[tuple[str, str], list[float]] = {}
+    order = list(readers.items())
     for turn in range(rounds + 1):
+        order = order[1:] + order[:1]  # who comes first meets what the job before left to be done
         for job, run in JOBS.items():
-            for reader, path in readers.items():
+            for reader, path in order:
                 if not path.startswith("/proc/"):
                     drop_cache(path)
                 start = time.perf_counter()
