@@ -10,6 +10,7 @@ import mmap
 import os
 import random
 import signal
+import subprocess
 import time
 import traceback
 from typing import TYPE_CHECKING
@@ -107,3 +108,14 @@ def test_many_readers(tmp_path: Path, cache: str) -> None:
         assert killed > SECONDS
         assert after[0] <= before[0], "descriptors leak"
         assert after[1] < before[1] + 2048, "memory leaks"
+
+
+def test_sanitizers_find_nothing() -> None:
+    here = os.path.dirname(os.path.abspath(__file__))
+    done = subprocess.run(
+        [os.path.join(here, "sanitize.sh"), "2"], capture_output=True, text=True, timeout=200
+    )
+    if "cannot find" in done.stderr:
+        pytest.skip("the compiler's sanitizer libraries are not installed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("reads right") == 2
