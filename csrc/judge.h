@@ -46,6 +46,12 @@ INLINE uint64_t load_width(const struct om_rules *rules, const uint8_t *at, uint
     }
 }
 
+/* Whether _mapcount counts, from -1 on, and is no type. */
+INLINE int is_count(const struct om_rules *rules, uint32_t mapcount)
+{
+    return mapcount + 1 <= rules->least_type;
+}
+
 /* What a head says of its compound page, with the help of the struct page behind it. */
 struct compound {
     uint64_t nr;
@@ -96,7 +102,7 @@ INLINE unsigned judge(const struct om_rules *rules, const uint8_t *page, const u
 
     uint64_t flags = load_word(rules, page + rules->flags);
     uint32_t mapcount = load32(rules, page + rules->mapcount);
-    uint32_t has = mapcount >= rules->least_type ? rules->has : 0; /* else it is a count */
+    uint32_t has = is_count(rules, mapcount) ? 0 : rules->has;
     int slab = (flags & rules->slab) || ((has & OM_HAS_SLAB) && mapcount == rules->slab_type);
     struct compound whole = {.nr = 1, .hugetlb = 0};
     if ((flags & rules->head_bit) && next)
@@ -154,7 +160,7 @@ INLINE struct like like(const struct om_rules *rules, const uint8_t *page)
         .flags = flags & used,
         .anon = load_word(rules, page + rules->mapping) & rules->anon_bit,
         .plain = !(flags & rules->head_bit) &&
-                 load32(rules, page + rules->mapcount) < rules->least_type,
+                 is_count(rules, load32(rules, page + rules->mapcount)),
     };
 }
 

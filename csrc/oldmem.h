@@ -115,7 +115,7 @@ struct om_rules {
     uint32_t orders; /* how many orders free blocks come in */
     uint32_t has;
     uint32_t buddy, unaccepted, offline, slab_type, hugetlb_type; /* values of _mapcount */
-    uint32_t least_type; /* a _mapcount below, unsigned, is none of them */
+    uint32_t least_type; /* a _mapcount below, unsigned, is none of them, nor is -1 */
     uint64_t tail_bit, anon_bit; /* in the words at `head` and at `mapping` */
     uint64_t lru, private_bit, swapcache, swapbacked, slab, head_bit, hwpoison, hugetlb_bit;
     uint64_t dtor_value;
