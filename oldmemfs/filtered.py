@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .freelists import FreeLists
 from .kernelcore import KernelCore, build
 from .memmap import memory_map
 from .musts import musts, restore
@@ -35,6 +36,7 @@ class Filtered:
     classes: Classes
     core: KernelCore
     restored: tuple[str, ...]  # must-haves that had been excluded
+    unlisted: tuple[str, ...]  # free pages that are kept, where the kernel's lists were walked
 
     @property
     def doubts(self) -> list[str]:
@@ -43,7 +45,7 @@ class Filtered:
         found = [f"{counts[c]} pages are kept: {why}" for c, why in _DOUBTS.items() if counts[c]]
         if self.classes.no_section:
             found.append(f"{self.classes.no_section} pages are kept: they have no struct page")
-        return [*found, *self.classes.gaps, *self.restored, *self.core.remarks]
+        return [*found, *self.classes.gaps, *self.unlisted, *self.restored, *self.core.remarks]
 
     def report(self) -> str:
         """Pages by class, line by line in the order and words of makedumpfile --show-stats.
@@ -87,7 +89,9 @@ def filtered(
     maps = memory_map(kernel)
     rules = Rules.of(kernel.info, kernel.arch.name, kernel.word, big_endian=kernel.big_endian)
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in header.loads]
-    classes = classify(kernel.memory, loads, sections(kernel, maps), rules, level, watch)
+    free = FreeLists(kernel, maps)
+    blocks = free.blocks() if level & 16 and not rules.orders else ()
+    classes = classify(kernel.memory, loads, sections(kernel, maps), rules, level, watch, blocks)
     restored = restore(classes.kept, classes.zeros, musts(kernel, maps))
     core = build(header, notes, classes.kept, classes.zeros)
-    return Filtered(classes, core, tuple(restored))
+    return Filtered(classes, core, tuple(restored), tuple(free.doubts))

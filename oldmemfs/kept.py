@@ -74,6 +74,12 @@ class Kept:
         bit = self.bit(pfn)
         return bit is not None and bool(self.bits[bit // 8] >> bit % 8 & 1)
 
+    def clear(self, pages: Range) -> int:
+        """Clear the bits of ``pages``; returns how many were set."""
+        return sum(
+            int(lib.om_bits_clear(self.handle, r.bit, r.bit + r.pages)) for r in self.cut(pages)
+        )
+
     def restore(self, pages: Range, but: Sequence[Range] = ()) -> list[Range]:
         """Set the bits of ``pages``, except in ``but`` (sorted, disjoint); returns those it set."""
         lost: list[Range] = []

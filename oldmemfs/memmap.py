@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .kernel import Kernel
 
 _MAX_STRUCT = 512  # bytes in a struct page
-_MAX_NODES = 4096
+MAX_NODES = 4096
 # PRESENT, HAS_MEM_MAP, ONLINE (4.13), EARLY (5.3), TAINT_ZONE_DEVICE (5.12), VMEMMAP_PREINIT
 # (6.15); sections are large enough that these six bits are never part of the address
 _FLAGS = 0x3F
@@ -116,7 +116,7 @@ def _flat(kernel: Kernel, size: int, symbol: int) -> list[MemMap]:
 def _discontiguous(kernel: Kernel, size: int, nodes: int) -> list[MemMap]:
     """One array for each node: ``node_data`` holds pointers (``pgdat_list`` on ia64)."""
     info = kernel.info
-    if nodes > _MAX_NODES:
+    if nodes > MAX_NODES:
         raise FormatError(f"VMCOREINFO's LENGTH(node_data) is {nodes}")
     symbol = info.symbol("node_data") or info.symbol("pgdat_list")
     array = info.offset("pglist_data.node_mem_map")

@@ -115,10 +115,13 @@ def classify(
     rules: Rules,
     level: int,
     watch: Watch | None = None,
+    free: Iterable[Range] = (),
     *,
     long: int = LONG,
 ) -> Classes:
     """The kept pages of ``loads``, which are what the dump has of ``memory``, in bytes.
+
+    ``free`` are free blocks that no struct page tells of, as pfns.
 
     All addresses are the dead kernel's. Takes its time: call it in a thread.
 
@@ -134,7 +137,10 @@ def classify(
     ram = ffi.new("struct om_ram[]", [tuple(r) for r in kept.ram])
     job.ram, job.ram_count, job.kept, job.page_shift = ram, len(kept.ram), kept.handle, shift
     zeros: tuple[Range, ...] = ()
-    covered = 0
+    for block in free:
+        job.counts[Class.FREE] += kept.clear(block)
+        _check(-errno.ECANCELED if job.cancel else 0)
+    covered = kept.pages
     if rules.sweeps(level):
         covered = _sweep(memory, sections, rules, level, kept, job)
     if level & 1:

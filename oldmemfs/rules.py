@@ -2,7 +2,7 @@
 
 Keys decide, never versions; only the widths of two fields before 6.6 and the question whether tail
 pages could be told at all have no key. A rule whose numbers are missing is off, its pages are kept,
-and ``gaps`` says so.
+and ``gaps`` says so; free pages are looked for in ``freelists`` then.
 
 ======================================= ==================================================
 key                                     kernels
@@ -100,7 +100,7 @@ class Rules:
         if mapping is None:
             gaps.append("OFFSET(page.mapping) is missing: page cache and user pages are kept")
         if None in (mapcount, private) or "buddy" not in types or not 1 <= orders <= MAX_ORDERS:
-            gaps.append("how free pages are marked is not known: they are kept")
+            gaps.append("how free pages are marked is not known: the free lists are walked")
             orders = 0
         if mapcount is None:
             types = {}

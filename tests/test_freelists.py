@@ -1,0 +1,230 @@
+"""Free lists: real crashes hold in them what their struct pages mark; and lists that are broken."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from crash import MEMBERS, Crash, Model
+from crash_arch import X86_64
+from crash_arch_more import MACHINES
+from golden import each_golden
+from goldenset import dump, save_vmcore
+from test_filtered import dead, run
+from test_pages_mutated import theirs
+
+from oldmemfs.filtered import filtered
+from oldmemfs.freelists import FreeLists
+from oldmemfs.memmap import memory_map
+from oldmemfs.options import Options
+from oldmemfs.pages import Class
+from oldmemfs.ranges import Range
+from oldmemfs.sources import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crash_arch import Machine
+
+ORDERS, TYPES = 11, 3
+MARK = "NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)"
+
+
+class Lists:
+    """Two zones in the one node of a synthetic kernel; the first one has no pages."""
+
+    def __init__(self, crash: Crash) -> None:
+        self.crash, word = crash, crash.word
+        area = (2 * TYPES + 1) * word
+        self.zone = 2 * word + ORDERS * area
+        self.node = crash.write_linear(bytes(2 * self.zone + word))
+        self.write(self.node + 2 * self.zone, 2, 4)
+        self.write(self.node + self.zone + word, 1)
+        crash.symbol("contig_page_data", self.node)
+        crash.lines |= {
+            "OFFSET(pglist_data.node_zones)": "0",
+            "OFFSET(pglist_data.nr_zones)": str(2 * self.zone),
+            "OFFSET(zone.spanned_pages)": str(word),
+            "OFFSET(zone.free_area)": str(2 * word),
+            "OFFSET(free_area.free_list)": "0",
+            "SIZE(zone)": str(self.zone),
+            "SIZE(free_area)": str(area),
+            "SIZE(list_head)": str(2 * word),
+            "LENGTH(free_area.free_list)": str(TYPES),
+        }
+        del crash.lines[MARK]
+        for order in range(ORDERS):
+            for kind in range(TYPES):
+                self.chain(order, kind, [])
+
+    def write(self, virt: int, value: int, size: int | None = None) -> None:
+        data = value.to_bytes(size or self.crash.word, self.crash.order)
+        self.crash.ram.write(virt - self.crash.machine.linear, data)
+
+    def head(self, order: int, kind: int) -> int:
+        word = self.crash.word
+        return self.node + self.zone + 2 * word + (order * (2 * TYPES + 1) + 2 * kind) * word
+
+    def entry(self, pfn: int) -> int:
+        return self.crash.virt(pfn) + MEMBERS["lru"][self.crash.word == 4]
+
+    def chain(self, order: int, kind: int, pfns: list[int]) -> None:
+        """Write a list: each pfn is a block's first."""
+        crash, word = self.crash, self.crash.word
+        head = self.head(order, kind)
+        places = [head, *map(self.entry, pfns), head]
+        links = zip(places[1:], [places[-2], *places], strict=False)
+        for pfn, (following, previous) in zip([None, *pfns], links, strict=False):
+            if pfn is None:
+                self.write(head, following)
+                self.write(head + word, previous)
+            else:
+                at = crash.struct_phys(pfn) + MEMBERS["lru"][word == 4]
+                for i, link in enumerate((following, previous)):
+                    crash.ram.write(at + i * word, link.to_bytes(word, crash.order))
+
+    def walk(self) -> tuple[set[Range], list[str]]:
+        kernel = self.crash.kernel()
+        lists = FreeLists(kernel, memory_map(kernel))
+        return set(lists.blocks()), lists.doubts
+
+
+def block(pfn: int, order: int) -> Range:
+    return Range(pfn, pfn + (1 << order))
+
+
+@each_golden
+def test_real_lists_hold_what_is_marked(golden: str) -> None:
+    crash = dump(golden)
+    header, kernel = crash.header, crash.kernel
+    marked = filtered(kernel, header, b"", 16)
+    lists = FreeLists(kernel, memory_map(kernel))
+    blocks = list(lists.blocks())
+    assert not lists.doubts
+    assert sum(b.size for b in blocks) == marked.classes.counts[Class.FREE]
+    assert not any(p in marked.classes.kept for b in blocks for p in range(*b))
+
+
+@each_golden
+@pytest.mark.skipif(not shutil.which("makedumpfile"), reason="no makedumpfile here")
+def test_makedumpfile_walks_them_too(golden: str, tmp_path: Path) -> None:
+    """The same real crash, as a kernel that does not export how it marks free pages."""
+    path = tmp_path / "vmcore"
+    save_vmcore(dump(golden), path)
+    data = path.read_bytes()
+    at = data.index(MARK.encode(), 0, 1 << 20)
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"N")
+        file.write(b"X" * (len(MARK) - 1))
+    crash = open_source(str(path), Options())
+    found = filtered(crash.kernel, crash.header, b"", 31)
+    assert found.classes.counts[Class.FREE] > 10000
+    assert "how free pages are marked is not known: the free lists are walked" in found.doubts
+    kept = {p for r in found.classes.kept.runs(Range(0, 1 << 40)) for p in range(*r)}
+    kept |= {p for z in found.classes.zeros for p in range(*z)}
+    assert (kept ^ theirs(path, 30, tmp_path)) - {0x9F} == set()
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda m: m.name)
+def test_every_machine(machine: Machine) -> None:
+    model = Model.VMEMMAP if machine.word == 8 else Model.EXTREME
+    crash = dead(machine, {}, model=model)
+    lists = Lists(crash)
+    top = (machine.ram[-1][1] >> machine.page_shift) - 64 & ~15
+    lists.chain(0, 0, [top + 1, top + 9, top + 3])
+    lists.chain(4, 2, [top + 32, top + 16])
+    found, doubts = lists.walk()
+    assert not doubts
+    assert found == {block(top + n, 0) for n in (1, 9, 3)} | {
+        block(top + 16, 4), block(top + 32, 4)
+    }  # fmt: skip
+    result = run(crash, 16)
+    assert result.classes.counts[Class.FREE] == 35
+    assert result.doubts == ["how free pages are marked is not known: the free lists are walked"]
+
+
+BASE = 0x10000
+
+
+@pytest.fixture
+def lists() -> Lists:
+    crash = dead(X86_64, {})
+    made = Lists(crash)
+    made.chain(1, 0, [BASE, BASE + 2, BASE + 4])
+    made.chain(2, 1, [BASE + 8])
+    return made
+
+
+def test_a_list_ends_where_it_breaks(lists: Lists) -> None:
+    """A link into nowhere, a link back to the wrong entry, an entry that is not aligned."""
+    second, third = lists.entry(BASE + 2), lists.entry(BASE + 4)
+    good = {block(BASE, 1), block(BASE + 8, 2)}
+    for link, value, why in (
+        (second + 8, third, f"points back to {third:#x}"),
+        (lists.entry(BASE), second + 4, "no free block of order 1"),
+        (lists.entry(BASE), 0x1234, "no free block of order 1"),
+        (lists.entry(BASE), lists.entry(BASE + 5), "no free block of order 1"),
+        (lists.entry(BASE), lists.entry(BASE), "points back to"),
+    ):
+        kernel = lists.crash.kernel()
+        phys = kernel.phys(link)
+        before = lists.crash.memory.read(phys, 8)
+        lists.crash.ram.write(phys, value.to_bytes(8, "little"))
+        found, (doubt,) = lists.walk()
+        assert found == good, why
+        assert why in doubt
+        assert "could not be walked: 1," in doubt
+        lists.crash.ram.write(phys, before)
+    assert lists.walk()[0] == good | {block(BASE + 2, 1), block(BASE + 4, 1)}
+
+
+def test_a_loop_ends(lists: Lists) -> None:
+    """From the last entry back to the first: that one points back to the head."""
+    at = lists.crash.kernel().phys(lists.entry(BASE + 4))
+    lists.crash.ram.write(at, lists.entry(BASE).to_bytes(8, "little"))
+    found, doubts = lists.walk()
+    assert len(found) == 4
+    assert len(doubts) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("OFFSET(pglist_data.nr_zones)", None, "OFFSET(pglist_data.nr_zones) is None"),
+        ("SIZE(zone)", "8", "SIZE(zone) is 8"),
+        ("SIZE(list_head)", "9223372036854775808", "SIZE(list_head) is"),
+        ("LENGTH(zone.free_area)", "4000000000", "LENGTH(zone.free_area) is"),
+        ("LENGTH(free_area.free_list)", "17", "LENGTH(free_area.free_list) is 17"),
+        ("SYMBOL(contig_page_data)", None, "neither SYMBOL(node_data) nor"),
+        ("SYMBOL(contig_page_data)", "1000", "cannot be read"),
+        ("OFFSET(page.lru)", "1048577", "OFFSET(page.lru) is 1048577"),
+    ],
+)
+def test_what_is_missing_is_said(lists: Lists, key: str, value: str | None, why: str) -> None:
+    if value is None:
+        del lists.crash.lines[key]
+    else:
+        lists.crash.lines[key] = value
+    found = run(lists.crash, 16)
+    assert found.classes.counts[Class.FREE] == 0
+    assert any(why in doubt for doubt in found.doubts), found.doubts
+
+
+def test_too_many_nodes(lists: Lists) -> None:
+    lists.crash.symbol("node_data", lists.node)
+    lists.crash.lines["LENGTH(node_data)"] = "4097"
+    assert "LENGTH(node_data) is 4097" in lists.walk()[1][0]
+
+
+def test_nodes_of_an_array(lists: Lists) -> None:
+    """NUMA: pointers, of which some are null and some the same."""
+    pointers = (0, lists.node, 0, lists.node)
+    array = lists.crash.write_linear(b"".join(p.to_bytes(8, "little") for p in pointers))
+    lists.crash.symbol("node_data", array)
+    lists.crash.lines["LENGTH(node_data)"] = "4"
+    del lists.crash.lines["SYMBOL(contig_page_data)"]
+    found, doubts = lists.walk()
+    assert len(found) == 4
+    assert not doubts
