@@ -26,20 +26,43 @@ exec </dev/console >/dev/console 2>&1
 exec /usr/lib/oldmemfs/python -m guest.{module}
 """
 _CAPTURE = "if [ -e /fuse.ko ]; then busybox insmod /fuse.ko; fi"
+_SMALL = """#!/bin/sh
+export PATH=/usr/bin
+busybox mount -t proc proc /proc
+busybox mount -t sysfs sysfs /sys
+busybox mount -t devtmpfs devtmpfs /dev
+exec </dev/console >/dev/ttyS1 2>&1
+tell() { printf '{"kind": "%s", "detail": "%s"}\\n' "$1" "$(echo $2)"; }
+left() { busybox awk '/MemAvailable/ {print $2}' /proc/meminfo; }
+if [ -e /fuse.ko ]; then busybox insmod /fuse.ko; fi
+before=$(left)
+/usr/bin/mount -t fuse oldmemfs /mnt/dump && mounted=$(left) &&
+tell sizes "$(busybox stat -c '%n %s' /mnt/dump/vmcore*)" &&
+tell panic "$(busybox grep 'Kernel panic' /mnt/dump/dmesg)" &&
+busybox cmp /mnt/dump/vmcore /proc/vmcore && tell vmcore equal &&
+tell kernel "$(busybox wc -c </mnt/dump/vmcore-kern)" &&
+tell left "before $before mounted $mounted copied $(left)" &&
+/usr/bin/umount /mnt/dump && ! dmesg | busybox grep -E 'oom-kill|Oops|BUG:' && tell end
+poweroff -f
+"""
 _FIRST = """busybox mount -t tmpfs tmpfs /run
 busybox mkdir /cache
 busybox mount -t ramfs ramfs /cache"""
 
 
-def build(kernel: Kernel, makedumpfile: Path, work: Path, *, capture_command: str) -> Path:
-    """Make both images in a work folder; the answer is the first kernel's."""
+def build(kernel: Kernel, makedumpfile: Path | None, work: Path, *, capture_command: str) -> Path:
+    """Make both images in a work folder; the answer is the first kernel's.
+
+    Without makedumpfile the capture kernel has the payload and busybox, and a script copies.
+    """
     base = Tree(work / "base")
     base.busybox(_APPLETS)
     payload.gather(base, also=("guest.first", "guest.capture"), paths=(_GUEST.parent,))
 
     first = base.copy_of(work / "first")
     first.program("kexec")
-    first.write("capture.img", _capture_image(base, kernel, makedumpfile, work).read_bytes())
+    capture = _capture(base, kernel, makedumpfile, work) if makedumpfile else _small(kernel, work)
+    first.write("capture.img", capture.read_bytes())
     first.write("capture.cmdline", capture_command)
     first.write("vmlinuz", kernel.vmlinuz.read_bytes())
     first.write("init", _INIT.format(more=_FIRST, module="first"), 0o755)
@@ -49,16 +72,29 @@ def build(kernel: Kernel, makedumpfile: Path, work: Path, *, capture_command: st
     return image
 
 
-def _capture_image(base: Tree, kernel: Kernel, makedumpfile: Path, work: Path) -> Path:
+def _small(kernel: Kernel, work: Path) -> Path:
+    tree = Tree(work / "capture")
+    tree.busybox(_APPLETS)
+    payload.gather(tree)
+    for name in ("mount", "umount"):
+        tree.program(name)
+    return _pack_capture(tree, kernel, work, _SMALL)
+
+
+def _capture(base: Tree, kernel: Kernel, makedumpfile: Path, work: Path) -> Path:
     tree = base.copy_of(work / "capture")
     for name in ("mount", "umount", "vmcore-dmesg"):
         tree.program(name)
     for path in makedumpfile.iterdir():  # beside the libraries of the rest: it has its own
         tree.write(f"oracle/{path.name}", path.read_bytes(), 0o755)
+    return _pack_capture(tree, kernel, work, _INIT.format(more=_CAPTURE, module="capture"))
+
+
+def _pack_capture(tree: Tree, kernel: Kernel, work: Path, init: str) -> Path:
     fuse = kernel.module("fuse")
     if fuse is not None:
         tree.write("fuse.ko", fuse)
-    tree.write("init", _INIT.format(more=_CAPTURE, module="capture"), 0o755)
+    tree.write("init", init, 0o755)
     image = work / "capture.img"
     tree.pack(image, "zstd -q -6 -T0 -c")
     shutil.rmtree(tree.root)

@@ -1,0 +1,29 @@
+"""The smallest capture kernel that the README names, and a little."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import small
+from .tools import missing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.vm
+
+
+def test_crashkernel_112m(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lacking = missing()
+    if lacking:
+        pytest.skip(f"this host lacks {', '.join(lacking)}: see tests/vm/setup.sh")
+    told = small.crash("112M", tmp_path)
+    for image in tmp_path.glob("*.img"):
+        image.unlink()
+    with capsys.disabled():
+        print("\ncrashkernel=112M", told)
+    assert "problem" not in told
+    assert told["vmcore"] == "equal"
+    assert f"/mnt/dump/vmcore-kern {told['kernel']}" in told["sizes"]
