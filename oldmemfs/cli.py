@@ -50,6 +50,7 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
 """
 
 # What mount(8) and fstab put where no source is meant.
+_MOST_WARNINGS = 100  # on the terminal; `status` has more
 _NO_SOURCE = ("none", "oldmemfs", "")
 
 
@@ -107,8 +108,11 @@ def _source(name: str) -> str | None:
 def _open(path: str | None, options: Options) -> Catalog:
     dump = open_source(path, options)
     catalog = Catalog(dump, views.of(dump, options), BadPages())
-    for warning in catalog.dump.warnings:
-        logging.getLogger(__name__).warning("%s", warning)
+    log, warnings = logging.getLogger(__name__), catalog.dump.warnings
+    for warning in warnings[:_MOST_WARNINGS]:
+        log.warning("%s", warning)
+    if len(warnings) > _MOST_WARNINGS:
+        log.warning("%d more warnings", len(warnings) - _MOST_WARNINGS)
     return catalog
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .printk import escaped
+from .printk import one_line
 from .taint import mask_of
 
 if TYPE_CHECKING:
@@ -69,4 +69,4 @@ def _who(records: Iterable[Record]) -> re.Match[bytes] | None:
 
 def _shown(text: bytes) -> str:
     """Its first line, fit for a terminal."""
-    return escaped(text.split(b"\n", 1)[0]).decode("ascii")
+    return one_line(text.split(b"\n", 1)[0].decode(errors="surrogateescape"))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .panic import find_panic
-from .printk import escaped
+from .printk import one_line
 from .taint import FLAGS, letters
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def as_text(summary: Summary) -> str:
     lines += ["", *_views(summary.views)] if summary.views else []
     if summary.problems:
         lines += ["", *(f"{'problem':<11} {problem}" for problem in summary.problems)]
-    return "".join(escaped(line.encode()).decode("ascii") + "\n" for line in lines)
+    return "".join(one_line(line) + "\n" for line in lines)
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str]]:

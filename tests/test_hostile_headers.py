@@ -11,11 +11,13 @@ import image
 import pytest
 from reading import catalog_of, plan_of
 
+from oldmemfs import cli
 from oldmemfs.blobscan import find
 from oldmemfs.dump import processors
 from oldmemfs.errors import FormatError, OldmemError, UsageError
 from oldmemfs.kept import Kept
 from oldmemfs.ranges import Range, subtract
+from oldmemfs.view import LiveView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,3 +118,23 @@ def test_many_ranges_of_memory() -> None:
     holes = [Range(3 * i, 3 * i + 1) for i in range(count)]
     for i in range(count):
         assert list(subtract(Range(3 * i, 3 * i + 3), holes)) == [Range(3 * i + 1, 3 * i + 3)]
+
+
+def test_warnings_without_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Memory where there can be none, 2000 times, in a file whose name is no text."""
+    nowhere = [image.Segment(image.LOAD, 1 << 60, 0x10)] * 2000
+    core = image.Blob([image.Segment(image.LOAD, 0x20000, 0x1000), *nowhere]).pack()
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\rcore")
+    with open(path, "wb") as file:
+        file.write(core.ljust(0x40000, b"\xff"))
+    catalog = catalog_of(path)
+    (status,) = (v for v in catalog.views if v.name == "status")
+    assert isinstance(status, LiveView)
+    text = status.text(catalog)
+    assert len(catalog.dump.warnings) >= 2000
+    assert len(text.splitlines()) < 1100
+    assert " more\n" in text
+    assert "/\\xff\\x0dcore\n" in text
+    cli.run(cli.read_arguments("oldmemfs", ["--info", path]))
+    assert len(caplog.records) == 101
+    assert "more warnings" in caplog.records[-1].message

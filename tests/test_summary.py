@@ -131,7 +131,7 @@ def test_nothing_is_known() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, 253402300800, 1 << 63])
 def test_a_time_that_cannot_be(seconds: int) -> None:
-    info = Vmcoreinfo.parse(b"OSRELEASE=6.1\x1b[2J\xff\nCRASHTIME=%d\n" % seconds)
+    info = Vmcoreinfo.parse(b"OSRELEASE=6.1\x1b[2J\r\xff\nCRASHTIME=%d\n" % seconds)
     text = as_text(summarize("x86_64", info, None))
     assert "crashed     unknown\n" in text
-    assert "kernel      6.1\\x1b[2J\\xef\\xbf\\xbd\n" in text
+    assert "kernel      6.1\\x1b[2J\\x0d\\xef\\xbf\\xbd\n" in text

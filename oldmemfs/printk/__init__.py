@@ -17,13 +17,13 @@ from ..errors import FormatError
 from ..virtual import Remembered
 from . import buffer, lines, lockless
 from .record import Log, Record
-from .render import as_json, as_text, escaped
+from .render import as_json, as_text, one_line
 
 if TYPE_CHECKING:
     from ..virtual import Virtual
     from ..vmcoreinfo import Vmcoreinfo
 
-__all__ = ["Log", "Record", "as_json", "as_text", "escaped", "read_log"]
+__all__ = ["Log", "Record", "as_json", "as_text", "one_line", "read_log"]
 
 _GENERATIONS = (
     ("prb", lockless.read),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .record import Log, Record
 
 _UNPRINTABLE = re.compile(rb"[^ -~\t-\r]")
+_NO_LINE = re.compile(rb"[^ -~\t]")
 
 
 def as_text(log: Log) -> bytes:
@@ -45,12 +46,21 @@ def _text(record: Record) -> bytes:
     if record.lead is not None:
         return record.lead + record.text
     seconds, rest = divmod(record.ts_nsec or 0, 10**9)
-    return b"[%5d.%06d] " % (seconds, rest // 1000) + escaped(record.text)
+    return b"[%5d.%06d] " % (seconds, rest // 1000) + _escaped(record.text)
 
 
-def escaped(text: bytes) -> bytes:
+def _escaped(text: bytes) -> bytes:
     """What a terminal may see of ``text``."""
-    return _UNPRINTABLE.sub(lambda match: b"\\x%02x" % match.group()[0], text)
+    return _UNPRINTABLE.sub(_as_hex, text)
+
+
+def one_line(text: str) -> str:
+    """What may stand on a line of a terminal; unlike in a log, no white space moves the cursor."""
+    return _NO_LINE.sub(_as_hex, text.encode(errors="surrogateescape")).decode("ascii")
+
+
+def _as_hex(match: re.Match[bytes]) -> bytes:
+    return b"\\x%02x" % match.group()[0]
 
 
 def _object(record: Record) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..elfcore import machine_name
 from ..plan import Plan
-from ..printk import escaped
+from ..printk import one_line
 from ..view import LiveView, View
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..view import Catalog
 
 _MOST_RANGES = 64
+_MOST_WARNINGS = 1000
 
 
 def _lines(catalog: Catalog) -> Iterator[str]:
@@ -42,8 +43,10 @@ def _lines(catalog: Catalog) -> Iterator[str]:
             yield f"  {view.name:<14} {_state(catalog, view)}"
     yield f"bad pages    {catalog.badpages.size} bytes so far"
     yield f"warnings     {len(dump.warnings)}"
-    for warning in dump.warnings:
+    for warning in dump.warnings[:_MOST_WARNINGS]:
         yield f"  {warning}"
+    if len(dump.warnings) > _MOST_WARNINGS:
+        yield f"  and {len(dump.warnings) - _MOST_WARNINGS} more"
 
 
 def _state(catalog: Catalog, view: View) -> str:
@@ -55,7 +58,7 @@ def _state(catalog: Catalog, view: View) -> str:
 
 def text(catalog: Catalog) -> str:
     """The whole text; what came from the dead kernel is made fit for a terminal."""
-    return "".join(escaped(line.encode()).decode("ascii") + "\n" for line in _lines(catalog))
+    return "".join(one_line(line) + "\n" for line in _lines(catalog))
 
 
 VIEW = LiveView("status", text, "cat")
