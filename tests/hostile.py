@@ -1,7 +1,7 @@
 """Damage, and what must hold of everything that reads it: an answer, or an ``OldmemError``.
 
 One check for each entry point; its bytes say what is broken, so that hypothesis and a fuzzer draw
-from the same well. ``test_hostile.py`` and ``fuzz_*.py`` call them.
+from the same well. ``test_hostile.py`` and ``fuzz.py`` call them.
 """
 
 from __future__ import annotations
