@@ -15,6 +15,7 @@ import image
 from crash import Crash, Model
 from crash_arch import X86_64, X86_64_5
 from crash_arch_more import I386
+from crash_lists import Lists
 
 from oldmemfs import elfcore, views
 from oldmemfs.badpages import BadPages
@@ -88,6 +89,11 @@ def kernel(which: int) -> tuple[Crash, tuple[int, ...]]:
     places = [*tables, crash.struct_phys(first.pfn), machine.image_phys + 0x10000]
     with contextlib.suppress(KeyError):
         places.append(int(crash.lines["SYMBOL(mem_section)"], 16) - machine.linear)
+    if model is Model.FLAT:
+        lists = Lists(crash)
+        lists.chain(0, 0, [first.end - 7, first.end - 3])
+        lists.chain(1, 1, [first.end - 6, first.end - 2])
+        places += [lists.zone - machine.linear, crash.struct_phys(first.end - 7)]
     fits = [p for p in places if any(a <= p < b - PAGE for a, b in crash.ranges)]
     return crash, tuple(fits)
 

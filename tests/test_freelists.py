@@ -6,9 +6,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from crash import MEMBERS, Crash, Model
+from crash import Model
 from crash_arch import X86_64
 from crash_arch_more import MACHINES
+from crash_lists import MARK, Lists
 from golden import each_golden
 from goldenset import dump, save_vmcore
 from test_filtered import dead, run
@@ -26,68 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crash_arch import Machine
-
-ORDERS, TYPES = 11, 3
-MARK = "NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)"
-
-
-class Lists:
-    """Two zones in the one node of a synthetic kernel; the first one has no pages."""
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash, word = crash, crash.word
-        area = (2 * TYPES + 1) * word
-        self.zone = 2 * word + ORDERS * area
-        self.node = crash.write_linear(bytes(2 * self.zone + word))
-        self.write(self.node + 2 * self.zone, 2, 4)
-        self.write(self.node + self.zone + word, 1)
-        crash.symbol("contig_page_data", self.node)
-        crash.lines |= {
-            "OFFSET(pglist_data.node_zones)": "0",
-            "OFFSET(pglist_data.nr_zones)": str(2 * self.zone),
-            "OFFSET(zone.spanned_pages)": str(word),
-            "OFFSET(zone.free_area)": str(2 * word),
-            "OFFSET(free_area.free_list)": "0",
-            "SIZE(zone)": str(self.zone),
-            "SIZE(free_area)": str(area),
-            "SIZE(list_head)": str(2 * word),
-            "LENGTH(free_area.free_list)": str(TYPES),
-        }
-        del crash.lines[MARK]
-        for order in range(ORDERS):
-            for kind in range(TYPES):
-                self.chain(order, kind, [])
-
-    def write(self, virt: int, value: int, size: int | None = None) -> None:
-        data = value.to_bytes(size or self.crash.word, self.crash.order)
-        self.crash.ram.write(virt - self.crash.machine.linear, data)
-
-    def head(self, order: int, kind: int) -> int:
-        word = self.crash.word
-        return self.node + self.zone + 2 * word + (order * (2 * TYPES + 1) + 2 * kind) * word
-
-    def entry(self, pfn: int) -> int:
-        return self.crash.virt(pfn) + MEMBERS["lru"][self.crash.word == 4]
-
-    def chain(self, order: int, kind: int, pfns: list[int]) -> None:
-        """Write a list: each pfn is a block's first."""
-        crash, word = self.crash, self.crash.word
-        head = self.head(order, kind)
-        places = [head, *map(self.entry, pfns), head]
-        links = zip(places[1:], [places[-2], *places], strict=False)
-        for pfn, (following, previous) in zip([None, *pfns], links, strict=False):
-            if pfn is None:
-                self.write(head, following)
-                self.write(head + word, previous)
-            else:
-                at = crash.struct_phys(pfn) + MEMBERS["lru"][word == 4]
-                for i, link in enumerate((following, previous)):
-                    crash.ram.write(at + i * word, link.to_bytes(word, crash.order))
-
-    def walk(self) -> tuple[set[Range], list[str]]:
-        kernel = self.crash.kernel()
-        lists = FreeLists(kernel, memory_map(kernel))
-        return set(lists.blocks()), lists.doubts
 
 
 def block(pfn: int, order: int) -> Range:
