@@ -1,10 +1,11 @@
 """A stock Debian in an emulated machine: installed by debootstrap, set up as the README says.
 
 The system is made once and kept in the cache; the oldmemfs under test is installed into a copy of
-it. Each crash gets a fresh disk, set up in one of four ways, with what oldmemfs brings for it:
+it. Each crash gets a fresh disk, set up in one of these ways, with what oldmemfs brings for it:
 
 kdump_tools        Debian's own scripts save the dump, from a unit of ours in the real root
 over_ssh           the same, to another machine
+over_nfs           the same, after the recipe that saves it over NFS
 initramfs_tools    our script in an initramfs of initramfs-tools saves it
 dracut             our unit serves it in an initramfs of dracut: to a script there, or to Debian's
                    own in the real root, after switch-root
@@ -76,11 +77,18 @@ sync
 systemctl reboot -f
 """
 # Before Debian's script saves the dump in the real root: is the mount of the initramfs still alive?
-_LOOK = """[Service]
-ExecStartPre=-/bin/sh -c 'mkdir /var/crash/look; cd /var/crash/look; \\
-  systemctl show oldmemfs >unit; cp /proc/mounts mounts; \\
-  for name in status dmesg filter-report; do timeout 60 cp /run/oldmemfs/$name .; done'
+_LOOK = """mkdir /var/crash/look
+cd /var/crash/look
+systemctl show oldmemfs >unit
+cp /run/oldmemfs/dmesg /run/oldmemfs/filter-report .
 """
+_RECIPE = """umask 077
+MNT=/run/oldmemfs
+until ip route | grep 10.0.2; do sleep 1; done
+{recipe}
+umount /mnt/nfs
+"""
+_BACKUP = "10.0.2.100"
 _NETWORK = "[Match]\nType=ether\n[Network]\nAddress=10.0.2.15/24\n"
 
 
@@ -93,14 +101,14 @@ class Remote:
     host_key: Path  # its own, the public part
     folder: Path  # where kdump-tools makes its folders there
 
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """The machine's network: this one port."""
-        # A program for each connection; a "tcp:" target would be connected to once, at the start.
-        relay = f"{need('busybox')} nc 127.0.0.1 {self.port}"
-        forward = f"guestfwd=tcp:10.0.2.100:22-cmd:{relay}"
-        network = f"user,id=net,restrict=on,{forward}"
-        return ("-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=")
+
+def network(guest_port: int, port: int) -> tuple[str, ...]:
+    """A machine's network: one port of one address, which is a port on the host's loopback."""
+    # A program for each connection; a "tcp:" target would be connected to once, at the start.
+    relay = f"{need('busybox')} nc 127.0.0.1 {port}"
+    forward = f"guestfwd=tcp:{_BACKUP}:{guest_port}-cmd:{relay}"
+    device = ("-device", "virtio-net-pci,netdev=net,romfile=")
+    return ("-netdev", f"user,id=net,restrict=on,{forward}", *device)
 
 
 def lacking() -> list[str]:
@@ -176,15 +184,38 @@ def kdump_tools(root: Path) -> None:
 def over_ssh(root: Path, remote: Remote) -> None:
     """The same, and the dump is sent."""
     kdump_tools(root)
-    _configure(root, f'SSH="root@10.0.2.100"\nKDUMP_COREDIR="{remote.folder}"\n')
+    _configure(root, f'SSH="root@{_BACKUP}"\nKDUMP_COREDIR="{remote.folder}"\n')
     keys = root / "root/.ssh"
     keys.mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(remote.key, keys / "kdump_id_rsa")
     (keys / "kdump_id_rsa").chmod(0o600)
-    (keys / "known_hosts").write_text(f"10.0.2.100 {remote.host_key.read_text()}")
+    (keys / "known_hosts").write_text(f"{_BACKUP} {remote.host_key.read_text()}")
+    _networkd(root)
+
+
+def over_nfs(root: Path, recipe: str) -> None:
+    """The same on its disk, after a recipe of examples/save.md."""
+    kdump_tools(root)
+    _networkd(root)
+    with (root / "etc/hosts").open("a") as hosts:
+        hosts.write(f"{_BACKUP} backup\n")
+    (root / "mnt/nfs").mkdir()
+    (root / "recipe").write_text(_RECIPE.format(recipe=recipe))
+    _before(root, "kdump-tools-dump.service", "timeout 120 /bin/sh -ex /recipe")
+
+
+def _networkd(root: Path) -> None:
     (root / "etc/systemd/network").mkdir(parents=True, exist_ok=True)
     (root / "etc/systemd/network/all.network").write_text(_NETWORK)
     _chroot(root, "systemctl", "-q", "enable", "systemd-networkd.service")
+
+
+def _before(root: Path, unit: str, command: str) -> None:
+    """Run a command in the capture kernel before a unit."""
+    drop_in = root / "etc/systemd/system" / f"{unit}.d/before.conf"
+    drop_in.parent.mkdir()
+    text = f"[Service]\nExecStartPre=-/bin/sh -c '[ ! -e /proc/vmcore ] || {command}'\n"
+    drop_in.write_text(text)
 
 
 def initramfs_tools(root: Path) -> None:
@@ -211,9 +242,10 @@ def dracut(root: Path, *, saves: bool) -> None:
         more = ("--install", "date sync vmcore-dmesg", "--include", "/standin", "/")
     else:
         _configure(root, (root / _EXAMPLES / "debian/kdump-tools").read_text())
-        look = root / "etc/systemd/system/kdump-tools-dump.service.d/look.conf"
-        look.parent.mkdir()
-        look.write_text(_LOOK)
+        # Debian boots one service only, which cannot be isolated; a target stops what it can.
+        _configure(root, 'KDUMP_CMDLINE_APPEND="reset_devices nr_cpus=1"\n')
+        (root / "look").write_text(_LOOK)
+        _before(root, "kdump-tools.service", "timeout 120 /bin/sh /look")
     initrd = _capture_initrd(root)
     _chroot(
         root, "IN_KDUMP=1", "dracut", "-q", "-f", "--no-hostonly", "--no-early-microcode",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from test_recipes import commands
 
 from . import debian, symbols
 from .tools import missing, run
@@ -129,6 +130,15 @@ def _port() -> int:
         return int(free.getsockname()[1])
 
 
+def wait_for(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    """Until a daemon listens."""
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        assert daemon.poll() is None, log.read_text()
+        time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def sshd(folder: Path) -> Iterator[debian.Remote]:
     """An sshd of our own on the loopback, which lets one key in."""
@@ -146,15 +156,51 @@ def sshd(folder: Path) -> Iterator[debian.Remote]:
         [program, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"], umask=0o077
     )
     try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert daemon.poll() is None, (folder / "sshd.log").read_text()
-            time.sleep(0.1)
+        wait_for(port, daemon, folder / "sshd.log")
         yield debian.Remote(port, folder / "key", folder / "host.pub", folder / "received")
     finally:
         daemon.terminate()
         daemon.wait(20)
+
+
+@contextlib.contextmanager
+def nfs_server(folder: Path) -> Iterator[int]:
+    """An NFS server of our own on the loopback, whose one export is ``folder``: its port."""
+    port = _port()
+    state = folder.with_name("nfs")
+    state.mkdir()
+    (state / "conf").write_text(
+        f"NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1;"
+        " Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = None; }\n"
+        f'NFSv4 {{ Graceless = true; RecoveryRoot = "{state}"; }}\n'
+        f'EXPORT {{ Export_Id = 1; Path = "{folder}"; Pseudo = /srv/crash; Access_Type = RW;'
+        " Squash = None; SecType = sys; FSAL { Name = VFS; } }\n"
+    )
+    words = ["ganesha.nfsd", "-F", "-f", "conf", "-L", "log", "-p", "pid"]
+    daemon = subprocess.Popen(words, cwd=state)
+    try:
+        wait_for(port, daemon, state / "log")
+        yield port
+    finally:
+        daemon.kill()
+        daemon.wait(20)
+
+
+def test_it_is_saved_over_nfs(place: Path, installed: Path) -> None:
+    if not shutil.which("ganesha.nfsd"):
+        pytest.skip("no ganesha.nfsd here (Debian packages nfs-ganesha, nfs-ganesha-vfs)")
+    lines = [line for line in commands() if "nfs" in line]
+    assert len(lines) == 2
+    export = place / "export"
+    export.mkdir()
+    with nfs_server(export) as port:
+        set_up = functools.partial(debian.over_nfs, recipe="\n".join(lines))
+        crashed = debian.crash(place, installed, set_up, devices=debian.network(2049, port))
+    (saved,) = export.iterdir()
+    assert saved.name == VIEW
+    assert saved.stat().st_mode & 0o077 == 0
+    with mounted(crashed) as mount:
+        run(["cmp", saved, mount / VIEW])
 
 
 def test_it_is_sent_over_ssh(place: Path, installed: Path) -> None:
@@ -162,7 +208,10 @@ def test_it_is_sent_over_ssh(place: Path, installed: Path) -> None:
         pytest.skip("no sshd here (Debian package openssh-server)")
     with sshd(place) as remote:
         set_up = functools.partial(debian.over_ssh, remote=remote)
-        look(debian.crash(place, installed, set_up, devices=remote.devices), remote.folder)
+        look(
+            debian.crash(place, installed, set_up, devices=debian.network(22, remote.port)),
+            remote.folder,
+        )
 
 
 def test_a_script_in_an_initramfs_saves_it(place: Path, installed: Path) -> None:
