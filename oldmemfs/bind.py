@@ -15,14 +15,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import select
 import stat
 from typing import TYPE_CHECKING
 
 import trio
 
 from .errors import OldmemError, SourceError, UsageError
-from .files import mounts_at
+from .mounts import MountTable, mounts_at
+from .serve import Mount
 from .view import View
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Binder:
             os.write(self._go, b"1")
             await trio.lowlevel.wait_readable(self._told)
             told = os.read(self._told, 200)
+            self._reap()
             if told != _OK:
                 why = told.decode(errors="replace") or "the helper died"
                 raise SourceError(f"cannot mount {view.name} over {self._bind.target}: {why}")
@@ -121,13 +122,11 @@ class Binder:
             return
         self._made = True
         ready()
-        # The bind mount alone would keep the daemon alive. The kernel tells of a change by a
-        # priority event, which only a second epoll can wait for.
-        with open("/proc/self/mountinfo") as mounts, select.epoll() as changes:
-            changes.register(mounts.fileno(), select.EPOLLPRI)
-            while mounts_at(self._mountpoint):
-                await trio.lowlevel.wait_readable(changes.fileno())
-                changes.poll(0)
+        # The bind mount alone would keep the daemon alive.
+        mount = Mount.at(self._mountpoint)
+        with MountTable() as table:
+            while mount and table.has(mount.device):
+                await table.changed()
         self.unbind()
 
     def unbind(self) -> None:
@@ -140,4 +139,10 @@ class Binder:
         """See the helper end. Only after the FUSE mount: until then it may wait for an answer."""
         for fd in (self._go, self._told):
             os.close(fd)
-        os.waitpid(self._helper, 0)
+        self._reap()
+
+    def _reap(self) -> None:
+        """Leave no zombie: systemd-shutdown waits for one, 90 seconds and more."""
+        if self._helper:
+            os.waitpid(self._helper, 0)
+            self._helper = 0

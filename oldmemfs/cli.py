@@ -176,9 +176,9 @@ def _mount(command: Command, options: Options) -> int:
         over = f", {options.bind.view} over {options.bind.target}" if options.bind else ""
         notify.tell("READY=1", f"STATUS=serving {catalog.dump.source} on {mountpoint}{over}")
 
-    daemon.survive_switch_root()
+    follow = daemon.follow_root if daemon.survive_switch_root() else None
     notify.tell("STATUS=preparing the views")
-    mount.serve(catalog, mountpoint, manner, ready)
+    mount.serve(catalog, mountpoint, manner, ready, follow)
     notify.tell("STOPPING=1")
     return 0
 

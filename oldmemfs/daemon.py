@@ -53,11 +53,23 @@ def detach() -> Callable[[], None]:
     return ready
 
 
-def survive_switch_root(initrd: str = _INITRD) -> None:
+def survive_switch_root(initrd: str = _INITRD) -> bool:
     """In an initramfs, ask systemd not to kill this process when the real root takes over.
 
     It spares who has '@' as the first byte of the command line (systemd.io/ROOT_STORAGE_DAEMONS).
+    True where ``follow_root`` is wanted after every change of the mount table.
     """
-    if os.path.exists(initrd):
-        numbered = (read_text("/proc/self/stat") or "").rpartition(")")[2].split()
-        ctypes.memset(int(numbered[_ARG_START - 3]), ord("@"), 1)
+    if not os.path.exists(initrd):
+        return False
+    numbered = (read_text("/proc/self/stat") or "").rpartition(")")[2].split()
+    ctypes.memset(int(numbered[_ARG_START - 3]), ord("@"), 1)
+    return True
+
+
+def follow_root() -> None:
+    """Take the real root, which switch-root mounts over the initramfs that this process stays in.
+
+    ".." of the root is what is mounted over it; it is the root itself when nothing is.
+    """
+    os.chroot("/..")
+    os.chdir("/")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -75,19 +74,3 @@ def read_bytes(path: str) -> bytes | None:
             return file.read()
     except OSError:
         return None
-
-
-def mounts_at(path: str) -> list[list[str]]:
-    """The mounts on a path, as fields of mountinfo, the topmost last; asks no file system."""
-    name = os.fsencode(path)
-    lines = (line.split() for line in (read_bytes("/proc/self/mountinfo") or b"").splitlines())
-    return [
-        [field.decode(errors="replace") for field in fields]
-        for fields in lines
-        if _plain(fields[4]) == name
-    ]
-
-
-def _plain(field: bytes) -> bytes:
-    """A path without mountinfo's escapes: octal for space, tab, newline and backslash."""
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field)

@@ -15,6 +15,7 @@ import trio
 from .bind import Binder
 from .errors import SourceError, UsageError
 from .filesystem import Filesystem
+from .mounts import MountTable
 from .serve import Mount, Server
 from .table import hide_process
 
@@ -86,6 +87,7 @@ async def _serve(
     server: Server | None,
     binder: Binder | None,
     ready: Callable[[], None],
+    follow_root: Callable[[], None] | None,
 ) -> None:
     async with trio.open_nursery() as nursery:
 
@@ -109,7 +111,15 @@ async def _serve(
             if binder.error:
                 pyfuse3.terminate()
 
+        async def follow_mounts(follow_root: Callable[[], None]) -> None:
+            with MountTable() as table:
+                while True:
+                    follow_root()
+                    await table.changed()
+
         nursery.start_soon(stop_on_signal)
+        if follow_root:
+            nursery.start_soon(follow_mounts, follow_root)
         if server:
             nursery.start_soon(follow, server)
         if binder:
@@ -130,10 +140,17 @@ def _own_mount(mountpoint: str, manner: Manner) -> Server | None:
         return None
 
 
-def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[], None]) -> None:
+def serve(
+    catalog: Catalog,
+    mountpoint: str,
+    manner: Manner,
+    ready: Callable[[], None],
+    follow_root: Callable[[], None] | None = None,
+) -> None:
     """Mount, call ``ready``, serve until unmounted or told to stop, leave nothing mounted.
 
-    ``mountpoint`` is absolute and without symbolic links.
+    ``mountpoint`` is absolute and without symbolic links. ``follow_root`` is called whenever
+    something was mounted anywhere.
     """
     with contextlib.ExitStack() as stack:
         binder = Binder(manner.bind, mountpoint) if manner.bind else None  # forks: before all else
@@ -168,7 +185,7 @@ def serve(catalog: Catalog, mountpoint: str, manner: Manner, ready: Callable[[],
             hide_process()
         if not manner.direct_io:
             _set_read_ahead(mountpoint)
-        trio.run(_serve, catalog, filesystem, server, binder, ready)
+        trio.run(_serve, catalog, filesystem, server, binder, ready, follow_root)
         if binder and binder.error:
             raise binder.error
         if server:

@@ -18,7 +18,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
-from .files import mounts_at
+from .mounts import mounts_at
 from .table import MAX_READ, Fault
 
 if TYPE_CHECKING:

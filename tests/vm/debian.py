@@ -1,7 +1,14 @@
 """A stock Debian in an emulated machine: installed by debootstrap, set up as the README says.
 
-The system is made once and kept in the cache. Each crash gets a fresh disk with the wheel of the
-oldmemfs under test, whose own examples set up kdump-tools.
+The system is made once and kept in the cache; the oldmemfs under test is installed into a copy of
+it. Each crash gets a fresh disk, set up in one of these ways, with what oldmemfs brings for it:
+
+kdump_tools        Debian's own scripts save the dump, from a unit of ours in the real root
+over_ssh           the same, to another machine
+over_nfs           the same, after the recipe that saves it over NFS
+initramfs_tools    our script in an initramfs of initramfs-tools saves it
+dracut             our unit serves it in an initramfs of dracut: to a script there, or to Debian's
+                   own in the real root, after switch-root
 """
 
 from __future__ import annotations
@@ -10,23 +17,30 @@ import os
 import re
 import shutil
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .kernels import cache_folder
 from .machine import Machine
 from .tools import HostError, need, run
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SUITE = "bookworm"
 PACKAGES = (
-    "dbus", "fuse3", "iproute2", "kdump-tools", "kexec-tools", "kmod", "linux-image-cloud-amd64",
-    "makedumpfile", "openssh-client", "python3", "python3-venv", "systemd-sysv", "udev",
+    "dbus", "dracut-core", "fuse3", "iproute2", "kdump-tools", "kexec-tools", "kmod",
+    "linux-image-cloud-amd64", "makedumpfile", "nfs-common", "openssh-client", "python3",
+    "python3-venv", "systemd-sysv", "udev",
 )  # fmt: skip
 PROGRAMS = {"debootstrap": "debootstrap", "mke2fs": "e2fsprogs", "debugfs": "e2fsprogs"}
 MIRROR = "http://deb.debian.org/debian"
 _DISK_MIB = 2048
 _ROOT = Path(__file__).parents[2]
 _TARGET = "opt/oldmemfs"
+_EXAMPLES = f"{_TARGET}/share/oldmemfs"
 
 # What the test adds to the system: it panics once, when kdump is armed.
 _CRASH = """[Unit]
@@ -40,6 +54,41 @@ ExecStart=/bin/sh -c '[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ] && \
 [Install]
 WantedBy=multi-user.target
 """
+# What Fedora's kdump has in its initramfs, as far as it matters here: the order of its unit, and
+# what its script does with `core_collector cp --sparse=always`.
+_CAPTURE_UNIT = """[Unit]
+Description=Save /proc/vmcore, for a test
+After=initrd.target sysroot.mount dracut-pre-pivot.service
+Before=initrd-cleanup.service
+[Service]
+Type=oneshot
+ExecStart=/bin/kdump-save
+StandardOutput=journal+console
+"""
+_CAPTURE = """#!/bin/sh
+umask 077
+folder=/sysroot/var/crash/$(date +%Y%m%d%H%M)
+mount -o remount,rw /sysroot
+mkdir -p "$folder"
+vmcore-dmesg /proc/vmcore >"$folder/dmesg"
+cp --sparse=always /proc/vmcore "$folder/vmcore-incomplete" &&
+    mv "$folder/vmcore-incomplete" "$folder/vmcore"
+sync
+systemctl reboot -f
+"""
+# Before Debian's script saves the dump in the real root: is the mount of the initramfs still alive?
+_LOOK = """mkdir /var/crash/look
+cd /var/crash/look
+systemctl show oldmemfs >unit
+cp /run/oldmemfs/dmesg /run/oldmemfs/filter-report .
+"""
+_RECIPE = """umask 077
+MNT=/run/oldmemfs
+until ip route | grep 10.0.2; do sleep 1; done
+{recipe}
+umount /mnt/nfs
+"""
+_BACKUP = "10.0.2.100"
 _NETWORK = "[Match]\nType=ether\n[Network]\nAddress=10.0.2.15/24\n"
 
 
@@ -53,6 +102,15 @@ class Remote:
     folder: Path  # where kdump-tools makes its folders there
 
 
+def network(guest_port: int, port: int) -> tuple[str, ...]:
+    """A machine's network: one port of one address, which is a port on the host's loopback."""
+    # A program for each connection; a "tcp:" target would be connected to once, at the start.
+    relay = f"{need('busybox')} nc 127.0.0.1 {port}"
+    forward = f"guestfwd=tcp:{_BACKUP}:{guest_port}-cmd:{relay}"
+    device = ("-device", "virtio-net-pci,netdev=net,romfile=")
+    return ("-netdev", f"user,id=net,restrict=on,{forward}", *device)
+
+
 def lacking() -> list[str]:
     """What this host lacks, as `program (package)`."""
     missing = [f"{p} ({package})" for p, package in PROGRAMS.items() if not shutil.which(p)]
@@ -61,10 +119,11 @@ def lacking() -> list[str]:
 
 def system() -> Path:
     """The installed system, from the cache or from the Debian archive."""
-    base = cache_folder() / f"debian-{SUITE}"
+    packages = ",".join(PACKAGES)
+    base = cache_folder() / f"debian-{SUITE}-{zlib.crc32(packages.encode()):08x}"
     if not base.is_dir():
         work = base.with_name(f"{base.name}-{os.getpid()}")
-        include = "--include=" + ",".join(PACKAGES)
+        include = f"--include={packages}"
         try:
             run([need("debootstrap"), "--variant=minbase", include, SUITE, work, MIRROR])
             shutil.rmtree(work / "var/cache/apt")
@@ -75,56 +134,125 @@ def system() -> Path:
     return base
 
 
-def _wheels(folder: Path) -> Path:
-    """The wheels of oldmemfs and of all that it needs."""
-    run([sys.executable, "-m", "pip", "-q", "wheel", "-w", folder, _ROOT])
-    return folder
+def _copy(source: Path, target: Path) -> None:
+    run(["cp", "-a", "--reflink=auto", source, target])
 
 
 def _chroot(root: Path, *words: str) -> None:
     run(["chroot", root, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin", *words])
 
 
-def prepare(work: Path, *, view: str, remote: Remote | None) -> Path:
-    """The system on a disk: what the README tells the user to do, and what the test needs."""
-    root = work / "root"
-    run(["cp", "-a", "--reflink=auto", system(), root])
-    _wheels(root / "wheels")
+def install(root: Path) -> None:
+    """The system with oldmemfs, as the README says, and with what makes it panic."""
+    _copy(system(), root)
+    run([sys.executable, "-m", "pip", "-q", "wheel", "-w", root / "wheels", _ROOT])
     _chroot(root, "python3", "-m", "venv", f"/{_TARGET}")
     _chroot(root, f"/{_TARGET}/bin/pip", "-q", "install", "--no-index", "-f", "/wheels", "oldmemfs")
-    (root / "usr/local/bin/oldmemfs").symlink_to(f"/{_TARGET}/bin/oldmemfs")
-    _chroot(root, f"/{_TARGET}/share/oldmemfs/debian/setup.sh", view)
-
     shutil.rmtree(root / "wheels")
+    (root / "usr/local/bin/oldmemfs").symlink_to(f"/{_TARGET}/bin/oldmemfs")
     (root / "etc/systemd/system/crash.service").write_text(_CRASH)
     _chroot(root, "systemctl", "-q", "enable", "crash.service")
     (root / "etc/hostname").write_text("crashes\n")
     (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
     # kdump-tools would make its own at the first boot, which takes minutes in emulation.
-    (initrd,) = (root / "boot").glob("initrd.img-*")
-    ready = root / "var/lib/kdump"
-    ready.mkdir(exist_ok=True)
-    shutil.copyfile(initrd, ready / initrd.name)
-    sysctls = "latest_sysctls-" + initrd.name.removeprefix("initrd.img-")
-    shutil.copyfile(root / "etc/kdump/sysctl.conf", ready / sysctls)
-    if remote:
-        _send(root, remote)
-    disk = work / "disk.img"
-    run([need("mke2fs"), "-q", "-t", "ext4", "-d", root, disk, f"{_DISK_MIB}M"])
-    return disk
+    initrd = _capture_initrd(root)
+    initrd.parent.mkdir(exist_ok=True)
+    shutil.copyfile(root / "boot" / initrd.name, initrd)
+    sysctls = f"latest_sysctls-{_release(root)}"
+    shutil.copyfile(root / "etc/kdump/sysctl.conf", initrd.with_name(sysctls))
 
 
-def _send(root: Path, remote: Remote) -> None:
+def _release(root: Path) -> str:
+    (kernel,) = (root / "boot").glob("vmlinuz-*")
+    return kernel.name.removeprefix("vmlinuz-")
+
+
+def _capture_initrd(root: Path) -> Path:
+    return root / "var/lib/kdump" / f"initrd.img-{_release(root)}"
+
+
+def _configure(root: Path, text: str) -> None:
     with (root / "etc/default/kdump-tools").open("a") as config:
-        config.write(f'SSH="root@10.0.2.100"\nKDUMP_COREDIR="{remote.folder}"\n')
+        config.write(text)
+
+
+def kdump_tools(root: Path) -> None:
+    """What the README says for Debian."""
+    _chroot(root, f"/{_EXAMPLES}/debian/setup.sh")
+
+
+def over_ssh(root: Path, remote: Remote) -> None:
+    """The same, and the dump is sent."""
+    kdump_tools(root)
+    _configure(root, f'SSH="root@{_BACKUP}"\nKDUMP_COREDIR="{remote.folder}"\n')
     keys = root / "root/.ssh"
     keys.mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(remote.key, keys / "kdump_id_rsa")
     (keys / "kdump_id_rsa").chmod(0o600)
-    (keys / "known_hosts").write_text(f"10.0.2.100 {remote.host_key.read_text()}")
+    (keys / "known_hosts").write_text(f"{_BACKUP} {remote.host_key.read_text()}")
+    _networkd(root)
+
+
+def over_nfs(root: Path, recipe: str) -> None:
+    """The same on its disk, after a recipe of examples/save.md."""
+    kdump_tools(root)
+    _networkd(root)
+    with (root / "etc/hosts").open("a") as hosts:
+        hosts.write(f"{_BACKUP} backup\n")
+    (root / "mnt/nfs").mkdir()
+    (root / "recipe").write_text(_RECIPE.format(recipe=recipe))
+    _before(root, "kdump-tools-dump.service", "timeout 120 /bin/sh -ex /recipe")
+
+
+def _networkd(root: Path) -> None:
     (root / "etc/systemd/network").mkdir(parents=True, exist_ok=True)
     (root / "etc/systemd/network/all.network").write_text(_NETWORK)
     _chroot(root, "systemctl", "-q", "enable", "systemd-networkd.service")
+
+
+def _before(root: Path, unit: str, command: str) -> None:
+    """Run a command in the capture kernel before a unit."""
+    drop_in = root / "etc/systemd/system" / f"{unit}.d/before.conf"
+    drop_in.parent.mkdir()
+    text = f"[Service]\nExecStartPre=-/bin/sh -c '[ ! -e /proc/vmcore ] || {command}'\n"
+    drop_in.write_text(text)
+
+
+def initramfs_tools(root: Path) -> None:
+    """The hook and the script, and an initramfs made with them."""
+    _chroot(root, "cp", "-r", f"/{_EXAMPLES}/initramfs-tools", "/etc")
+    initrd = _capture_initrd(root)
+    _chroot(root, "mkinitramfs", "-o", f"/{initrd.relative_to(root)}", _release(root))
+    _configure(root, 'KDUMP_CMDLINE_APPEND="reset_devices nr_cpus=1 oldmemfs.save"\n')
+
+
+def dracut(root: Path, *, saves: bool) -> None:
+    """An initramfs with the dracut module: saves the dump itself, or leaves it to kdump-tools."""
+    _chroot(root, "cp", "-r", f"/{_EXAMPLES}/dracut/99oldmemfs", "/usr/lib/dracut/modules.d")
+    more: tuple[str, ...] = ()
+    if saves:
+        units = root / "standin/usr/lib/systemd/system"
+        (units / "initrd.target.wants").mkdir(parents=True)
+        (units / "kdump-capture.service").write_text(_CAPTURE_UNIT)
+        (units / "initrd.target.wants/kdump-capture.service").symlink_to("../kdump-capture.service")
+        script = root / "standin/usr/bin/kdump-save"
+        script.parent.mkdir()
+        script.write_text(_CAPTURE)
+        script.chmod(0o755)
+        more = ("--install", "date sync vmcore-dmesg", "--include", "/standin", "/")
+    else:
+        _configure(root, (root / _EXAMPLES / "debian/kdump-tools").read_text())
+        # Debian boots one service only, which cannot be isolated; a target stops what it can.
+        _configure(root, 'KDUMP_CMDLINE_APPEND="reset_devices nr_cpus=1"\n')
+        (root / "look").write_text(_LOOK)
+        _before(root, "kdump-tools.service", "timeout 120 /bin/sh /look")
+    initrd = _capture_initrd(root)
+    _chroot(
+        root, "IN_KDUMP=1", "dracut", "-q", "-f", "--no-hostonly", "--no-early-microcode",
+        "-m", "base systemd systemd-initrd dracut-systemd udev-rules rootfs-block oldmemfs",
+        "--add-drivers", "ext4 virtio_blk virtio_pci", *more,
+        "--kver", _release(root), f"/{initrd.relative_to(root)}",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,31 +273,33 @@ class Crashed:
             raise HostError(f"no capture kernel was started; console:\n{self.machine.tail()}")
         return str(found[-1])
 
-    def fetch(self, inside: str, target: Path) -> None:
-        """A folder of the machine's disk."""
-        target.mkdir(exist_ok=True)
+    def fetch(self, inside: str) -> Path:
+        """A folder of the machine's disk, copied out."""
+        target = self.machine.work / "fetched"
+        target.mkdir()
         run([need("debugfs"), "-R", f"rdump {inside} {target}", self.disk])
+        return target / Path(inside).name
 
 
 def crash(
-    work: Path, *, view: str = "vmcore-kern", remote: Remote | None = None, memory_mib: int = 768
+    work: Path,
+    installed: Path,
+    set_up: Callable[[Path], None],
+    *,
+    devices: tuple[str, ...] = (),
+    memory_mib: int = 768,
 ) -> Crashed:
-    """Install, boot, panic, let Debian save its dump and reboot, which ends the machine."""
-    disk = prepare(work, view=view, remote=remote)
-    root = work / "root"
-    devices = ["-drive", f"file={disk},if=virtio,format=raw,cache=unsafe"]
-    if remote:
-        # A program for each connection; a "tcp:" target would be connected to once, at the start.
-        relay = f"{need('busybox')} nc 127.0.0.1 {remote.port}"
-        forward = f"guestfwd=tcp:10.0.2.100:22-cmd:{relay}"
-        devices += ["-netdev", f"user,id=net,restrict=on,{forward}"]
-        devices += ["-device", "virtio-net-pci,netdev=net,romfile="]
-    machine = Machine(work, memory_mib, 2, "max", tuple(devices))
-    (kernel,) = (root / "boot").glob("vmlinuz-*")
-    (initrd,) = (root / "boot").glob("initrd.img-*")
-    for path in (kernel, initrd):
-        shutil.copyfile(path, work / path.name)
+    """Set up a copy, boot, panic, let it save its dump and reboot, which ends the machine."""
+    root, disk = work / "root", work / "disk.img"
+    _copy(installed, root)
+    set_up(root)
+    run([need("mke2fs"), "-q", "-t", "ext4", "-d", root, disk, f"{_DISK_MIB}M"])
+    boot = [work / f"{name}-{_release(root)}" for name in ("vmlinuz", "initrd.img")]
+    for path in boot:
+        shutil.copyfile(root / "boot" / path.name, path)
     shutil.rmtree(root)
+    drive = ("-drive", f"file={disk},if=virtio,format=raw,cache=unsafe")
+    machine = Machine(work, memory_mib, 2, "max", (*drive, *devices))
     command = "root=/dev/vda rw console=ttyS0 crashkernel=256M"
-    machine.run(work / kernel.name, work / initrd.name, command, timeout=900)
+    machine.run(*boot, command, timeout=900)
     return Crashed(machine, disk)

@@ -1,4 +1,4 @@
-"""A stock Debian panics; its own kdump-tools save the dump through oldmemfs and reboot.
+"""A stock Debian panics, saves the dump through oldmemfs and reboots, in each way that it can.
 
 What was saved is compared with the view that oldmemfs gives of the machine's memory on the host.
 """
@@ -6,6 +6,8 @@ What was saved is compared with the view that oldmemfs gives of the machine's me
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
 import shutil
 import socket
 import subprocess
@@ -16,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from test_recipes import commands
 
-from . import debian
+from . import debian, symbols
 from .tools import missing, run
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.vm
 VIEW = "vmcore-kern"
+MINIMAL = Path(__file__).with_name("minimal.crash")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,14 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("debian")
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def installed(work: Path) -> Path:
+    """The system with oldmemfs."""
+    root = work / "installed"
+    debian.install(root)
+    return root
 
 
 @contextlib.contextmanager
@@ -50,30 +62,39 @@ def mounted(crashed: debian.Crashed) -> Iterator[Path]:
             run(["umount", folder])
 
 
-def look(crashed: debian.Crashed, folder: Path) -> Path:
+def look(
+    crashed: debian.Crashed, folder: Path, *, dump: str = "dump.*", log: str = "dmesg.*"
+) -> Path:
     """The one saved dump, which must be the view and nobody else's to read."""
-    (dump,) = folder.glob("*/dump.*")
+    (saved,) = folder.glob(f"*/{dump}")
+    (saved_log,) = saved.parent.glob(log)
     assert not list(folder.glob("*/*incomplete*"))
-    assert dump.stat().st_mode & 0o077 == 0
+    for path in (saved, saved_log):
+        assert path.stat().st_mode & 0o077 == 0
+    assert "sysrq triggered crash" in saved_log.read_text()
     with mounted(crashed) as mount:
-        run(["cmp", dump, mount / VIEW])
-        (log,) = folder.glob("*/dmesg.*")
-        assert "sysrq triggered crash" in log.read_text()
-        assert log.stat().st_mode & 0o077 == 0
-    said = crashed.console()
-    assert "reboot: Restarting system" in said.split("reset_devices")[-1]
+        run(["cmp", saved, mount / VIEW])
+    said = crashed.console().split("reset_devices")[-1]
+    assert "reboot: Restarting system" in said
     assert "falling back" not in said
-    return dump
+    assert "Waiting for process" not in said
+    return saved
+
+
+@pytest.fixture
+def place(work: Path) -> Iterator[Path]:
+    """One machine's folder."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
-def saved(work: Path) -> Path:
+def saved(work: Path, installed: Path) -> Path:
     """The first run: saved on the machine's own disk."""
     place = work / "local"
     place.mkdir()
-    crashed = debian.crash(place, view=VIEW)
-    crashed.fetch("/var/crash", place / "saved")
-    return look(crashed, place / "saved/crash")
+    crashed = debian.crash(place, installed, debian.kdump_tools)
+    return look(crashed, crashed.fetch("/var/crash"))
 
 
 def test_it_is_an_elf_core(saved: Path) -> None:
@@ -92,13 +113,30 @@ def test_drgn_opens_it(saved: Path) -> None:
 def test_crash_opens_it(saved: Path) -> None:
     if not shutil.which("crash"):
         pytest.skip("crash is not installed here")
-    assert run(["crash", "--osrelease", saved]).strip().endswith("-cloud-amd64")
+    release = run(["crash", "--osrelease", saved]).strip()
+    assert release.endswith("-cloud-amd64")
+    vmlinux = symbols.vmlinux(release)
+    if not vmlinux.exists():
+        pytest.skip(f"no {vmlinux}: python -m tests.vm.symbols {release}")
+    told = run(["crash", "--minimal", "-s", "-i", MINIMAL, vmlinux, saved])
+    assert "Kernel panic - not syncing: sysrq triggered crash" in told  # log
+    assert re.search(r"<panic>$", told, re.MULTILINE)  # dis
+    assert f"Linux version {release} " in "".join(re.findall(r"   (.{1,16})$", told, re.MULTILINE))
 
 
 def _port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def wait_for(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    """Until a daemon listens."""
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        assert daemon.poll() is None, log.read_text()
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -118,22 +156,81 @@ def sshd(folder: Path) -> Iterator[debian.Remote]:
         [program, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"], umask=0o077
     )
     try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert daemon.poll() is None, (folder / "sshd.log").read_text()
-            time.sleep(0.1)
+        wait_for(port, daemon, folder / "sshd.log")
         yield debian.Remote(port, folder / "key", folder / "host.pub", folder / "received")
     finally:
         daemon.terminate()
         daemon.wait(20)
 
 
-def test_it_is_sent_over_ssh(work: Path) -> None:
+@contextlib.contextmanager
+def nfs_server(folder: Path) -> Iterator[int]:
+    """An NFS server of our own on the loopback, whose one export is ``folder``: its port."""
+    port = _port()
+    state = folder.with_name("nfs")
+    state.mkdir()
+    (state / "conf").write_text(
+        f"NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1;"
+        " Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = None; }\n"
+        f'NFSv4 {{ Graceless = true; RecoveryRoot = "{state}"; }}\n'
+        f'EXPORT {{ Export_Id = 1; Path = "{folder}"; Pseudo = /srv/crash; Access_Type = RW;'
+        " Squash = None; SecType = sys; FSAL { Name = VFS; } }\n"
+    )
+    words = ["ganesha.nfsd", "-F", "-f", "conf", "-L", "log", "-p", "pid"]
+    daemon = subprocess.Popen(words, cwd=state)
+    try:
+        wait_for(port, daemon, state / "log")
+        yield port
+    finally:
+        daemon.kill()
+        daemon.wait(20)
+
+
+def test_it_is_saved_over_nfs(place: Path, installed: Path) -> None:
+    if not shutil.which("ganesha.nfsd"):
+        pytest.skip("no ganesha.nfsd here (Debian packages nfs-ganesha, nfs-ganesha-vfs)")
+    lines = [line for line in commands() if "nfs" in line]
+    assert len(lines) == 2
+    export = place / "export"
+    export.mkdir()
+    with nfs_server(export) as port:
+        set_up = functools.partial(debian.over_nfs, recipe="\n".join(lines))
+        crashed = debian.crash(place, installed, set_up, devices=debian.network(2049, port))
+    (saved,) = export.iterdir()
+    assert saved.name == VIEW
+    assert saved.stat().st_mode & 0o077 == 0
+    with mounted(crashed) as mount:
+        run(["cmp", saved, mount / VIEW])
+
+
+def test_it_is_sent_over_ssh(place: Path, installed: Path) -> None:
     if not (shutil.which("sshd") or Path("/usr/sbin/sshd").exists()):
         pytest.skip("no sshd here (Debian package openssh-server)")
-    place = work / "remote"
-    place.mkdir()
     with sshd(place) as remote:
-        crashed = debian.crash(place, view=VIEW, remote=remote)
-        look(crashed, remote.folder)
+        set_up = functools.partial(debian.over_ssh, remote=remote)
+        look(
+            debian.crash(place, installed, set_up, devices=debian.network(22, remote.port)),
+            remote.folder,
+        )
+
+
+def test_a_script_in_an_initramfs_saves_it(place: Path, installed: Path) -> None:
+    crashed = debian.crash(place, installed, debian.initramfs_tools)
+    dump = look(crashed, crashed.fetch("/var/crash"), dump=VIEW, log="dmesg")
+    assert "sysrq triggered crash" in (dump.parent / "summary").read_text()
+
+
+def test_it_is_saved_in_an_initramfs_of_dracut(place: Path, installed: Path) -> None:
+    crashed = debian.crash(place, installed, functools.partial(debian.dracut, saves=True))
+    look(crashed, crashed.fetch("/var/crash"), dump="vmcore", log="dmesg")
+
+
+def test_it_survives_switch_root(place: Path, installed: Path) -> None:
+    crashed = debian.crash(place, installed, functools.partial(debian.dracut, saves=False))
+    folder = crashed.fetch("/var/crash")
+    look(crashed, folder)
+    unit = (folder / "look/unit").read_text().splitlines()
+    assert {"ActiveState=active", "SubState=running"} <= set(unit)
+    with mounted(crashed) as mount:
+        for name in ("dmesg", "filter-report"):
+            assert (folder / "look" / name).read_bytes() == (mount / name).read_bytes()

@@ -22,7 +22,7 @@ install() {
         dfatal "oldmemfs: $prefix/share/oldmemfs/payload.py failed"
         return 1
     }
-    inst_multiple mount umount modprobe mkdir
+    inst_multiple mount umount modprobe mkdir cp
     local units=${systemdsystemunitdir:?}
     inst_simple "${moddir:?}/oldmemfs.service" "$units/oldmemfs.service"
     mkdir -p "$initdir$units/initrd.target.wants"

@@ -1,0 +1,60 @@
+"""The mount table: asked by path, or held open and waited on."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from typing import TYPE_CHECKING
+
+import trio
+
+from .files import read_bytes
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_TABLE = "/proc/self/mountinfo"
+_DEVICE, _ROOT, _POINT = 2, 3, 4  # fields of a line
+
+
+def mounts_at(path: str) -> list[list[str]]:
+    """The mounts on a path, as fields of mountinfo, the topmost last; asks no file system."""
+    name = os.fsencode(path)
+    lines = (line.split() for line in (read_bytes(_TABLE) or b"").splitlines())
+    return [
+        [field.decode(errors="replace") for field in fields]
+        for fields in lines
+        if _plain(fields[_POINT]) == name
+    ]
+
+
+def _plain(field: bytes) -> bytes:
+    """A path without mountinfo's escapes: octal for space, tab, newline and backslash."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field)
+
+
+class MountTable:
+    """The table, held open: it stays readable while switch-root moves /proc away."""
+
+    def __enter__(self) -> Self:
+        self._file = open(_TABLE, "rb", buffering=0)
+        # The kernel tells of a change by a priority event, which only a second epoll can wait for.
+        self._changes = select.epoll()
+        self._changes.register(self._file.fileno(), select.EPOLLPRI)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._changes.close()
+        self._file.close()
+
+    def has(self, device: str) -> bool:
+        """Whether a file system is mounted anywhere; a bind mount of one of its files is not it."""
+        self._file.seek(0)
+        lines = (line.split() for line in self._file.read().splitlines())
+        return any(f[_DEVICE] == device.encode() and f[_ROOT] == b"/" for f in lines)
+
+    async def changed(self) -> None:
+        """Wait for a change since the last wait."""
+        await trio.lowlevel.wait_readable(self._changes.fileno())
+        self._changes.poll(0)
