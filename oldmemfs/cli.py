@@ -176,6 +176,8 @@ def _mount(command: Command, options: Options) -> int:
         over = f", {options.bind.view} over {options.bind.target}" if options.bind else ""
         notify.tell("READY=1", f"STATUS=serving {catalog.dump.source} on {mountpoint}{over}")
 
+    if path is None:  # a capture kernel, with little memory and one chance
+        daemon.outlive_others()
     follow = daemon.follow_root if daemon.survive_switch_root() else None
     notify.tell("STATUS=preparing the views")
     mount.serve(catalog, mountpoint, manner, ready, follow)

@@ -138,3 +138,16 @@ def test_systemd_spares_it_in_an_initramfs(tmp_path: Path, inside: bool) -> None
     )
     done = run(sys.executable, "-P", "-c", script, str(marker))
     assert done.stdout.startswith("b'@" if inside else "b'/"), done.stderr
+
+
+def test_others_are_ended_first_when_memory_runs_out() -> None:
+    """As far as this process may ask for it: a container's root may not."""
+    asked = run("sh", "-c", "echo -1000 >/proc/self/oom_score_adj")
+    script = (
+        "from oldmemfs.daemon import outlive_others\n"
+        "outlive_others()\n"
+        "print(open('/proc/self/oom_score_adj').read())\n"
+    )
+    done = run(sys.executable, "-P", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.strip() == "-1000") == (asked.returncode == 0)
