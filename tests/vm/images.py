@@ -23,28 +23,10 @@ busybox mount -t sysfs sysfs /sys
 busybox mount -t devtmpfs devtmpfs /dev
 exec </dev/console >/dev/console 2>&1
 {more}
-exec /usr/lib/oldmemfs/python -m guest.{module}
+exec {program}
 """
+_PYTHON = "/usr/lib/oldmemfs/python -m guest."
 _CAPTURE = "if [ -e /fuse.ko ]; then busybox insmod /fuse.ko; fi"
-_SMALL = """#!/bin/sh
-export PATH=/usr/bin
-busybox mount -t proc proc /proc
-busybox mount -t sysfs sysfs /sys
-busybox mount -t devtmpfs devtmpfs /dev
-exec </dev/console >/dev/ttyS1 2>&1
-tell() { printf '{"kind": "%s", "detail": "%s"}\\n' "$1" "$(echo $2)"; }
-left() { busybox awk '/MemAvailable/ {print $2}' /proc/meminfo; }
-if [ -e /fuse.ko ]; then busybox insmod /fuse.ko; fi
-before=$(left)
-/usr/bin/mount -t fuse oldmemfs /mnt/dump && mounted=$(left) &&
-tell sizes "$(busybox stat -c '%n %s' /mnt/dump/vmcore*)" &&
-tell panic "$(busybox grep 'Kernel panic' /mnt/dump/dmesg)" &&
-busybox cmp /mnt/dump/vmcore /proc/vmcore && tell vmcore equal &&
-tell kernel "$(busybox wc -c </mnt/dump/vmcore-kern)" &&
-tell left "before $before mounted $mounted copied $(left)" &&
-/usr/bin/umount /mnt/dump && ! dmesg | busybox grep -E 'oom-kill|Oops|BUG:' && tell end
-poweroff -f
-"""
 _FIRST = """busybox mount -t tmpfs tmpfs /run
 busybox mkdir /cache
 busybox mount -t ramfs ramfs /cache"""
@@ -65,7 +47,7 @@ def build(kernel: Kernel, makedumpfile: Path | None, work: Path, *, capture_comm
     first.write("capture.img", capture.read_bytes())
     first.write("capture.cmdline", capture_command)
     first.write("vmlinuz", kernel.vmlinuz.read_bytes())
-    first.write("init", _INIT.format(more=_FIRST, module="first"), 0o755)
+    first.write("init", _INIT.format(more=_FIRST, program=f"{_PYTHON}first"), 0o755)
     image = work / "first.img"
     first.pack(image, "cat")
     shutil.rmtree(first.root)
@@ -76,9 +58,10 @@ def _small(kernel: Kernel, work: Path) -> Path:
     tree = Tree(work / "capture")
     tree.busybox(_APPLETS)
     payload.gather(tree)
+    tree.write("small.sh", (_GUEST / "small.sh").read_bytes())
     for name in ("mount", "umount"):
         tree.program(name)
-    return _pack_capture(tree, kernel, work, _SMALL)
+    return _pack_capture(tree, kernel, work, "sh /small.sh")
 
 
 def _capture(base: Tree, kernel: Kernel, makedumpfile: Path, work: Path) -> Path:
@@ -87,14 +70,14 @@ def _capture(base: Tree, kernel: Kernel, makedumpfile: Path, work: Path) -> Path
         tree.program(name)
     for path in makedumpfile.iterdir():  # beside the libraries of the rest: it has its own
         tree.write(f"oracle/{path.name}", path.read_bytes(), 0o755)
-    return _pack_capture(tree, kernel, work, _INIT.format(more=_CAPTURE, module="capture"))
+    return _pack_capture(tree, kernel, work, f"{_PYTHON}capture")
 
 
-def _pack_capture(tree: Tree, kernel: Kernel, work: Path, init: str) -> Path:
+def _pack_capture(tree: Tree, kernel: Kernel, work: Path, program: str) -> Path:
     fuse = kernel.module("fuse")
     if fuse is not None:
         tree.write("fuse.ko", fuse)
-    tree.write("init", init, 0o755)
+    tree.write("init", _INIT.format(more=_CAPTURE, program=program), 0o755)
     image = work / "capture.img"
     tree.pack(image, "zstd -q -6 -T0 -c")
     shutil.rmtree(tree.root)
