@@ -87,7 +87,7 @@ def crash(setup: Setup, work: Path, *, refresh: bool = False) -> Outcome:
     makedumpfile = oracle.fetch(setup.series, refresh=refresh)
     initrd = images.build(kernel, makedumpfile, work, capture_command=setup.capture_command)
     built = time.monotonic()
-    machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model)
+    machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model, threads=False)
     command = (
         f"console=ttyS0 panic=-1 crashkernel={setup.crashkernel}"
         f" vm.loader={setup.loader} vm.rounds={setup.rounds} {setup.first_command}"
