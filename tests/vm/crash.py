@@ -21,7 +21,8 @@ Record = Mapping[str, Any]
 CHECKS = (
     "mount", "panic_in_log", "dmesg", "registers", "summary", "tools", "mounted", "modes",
     "read_only", "whole_vmcore", "vmcore_edges", "whole_oldmem", "oldmem_gaps", "pattern_pages",
-    "vmcoreinfo", "sizes", "kernel_pages", "user_memory", "unmount", "kernel_log",
+    "vmcoreinfo", "sizes", "kernel_pages", "page_flags", "user_memory", "unmount",
+    "kernel_log",
 )  # fmt: skip
 
 
