@@ -6,8 +6,12 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .tools import HostError, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -65,14 +69,15 @@ class Apt:
             for address in addresses
         )
 
-    def unpack(self, package: str, target: Path) -> None:
+    def unpack(self, packages: Sequence[str], target: Path) -> None:
+        """Lay packages over each other in a new folder."""
         work = target.with_name(f"unpack-{os.getpid()}")
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         try:
-            run(["apt-get", *self.options, "-q", "download", package], cwd=work)
-            (archive,) = work.glob("*.deb")
-            run(["dpkg-deb", "-x", archive, work / "root"])
+            run(["apt-get", *self.options, "-q", "download", *packages], cwd=work)
+            for archive in work.glob("*.deb"):
+                run(["dpkg-deb", "-x", archive, work / "root"])
             (work / "root").rename(target)
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -21,7 +21,8 @@ Record = Mapping[str, Any]
 CHECKS = (
     "mount", "panic_in_log", "dmesg", "registers", "summary", "tools", "mounted", "modes",
     "read_only", "whole_vmcore", "vmcore_edges", "whole_oldmem", "oldmem_gaps", "pattern_pages",
-    "vmcoreinfo", "sizes", "kernel_pages", "user_memory", "unmount", "kernel_log",
+    "vmcoreinfo", "sizes", "kernel_pages", "page_flags", "user_memory", "unmount",
+    "kernel_log",
 )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def crash(setup: Setup, work: Path, *, refresh: bool = False) -> Outcome:
     makedumpfile = oracle.fetch(setup.series, refresh=refresh)
     initrd = images.build(kernel, makedumpfile, work, capture_command=setup.capture_command)
     built = time.monotonic()
-    machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model)
+    machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model, threads=False)
     command = (
         f"console=ttyS0 panic=-1 crashkernel={setup.crashkernel}"
         f" vm.loader={setup.loader} vm.rounds={setup.rounds} {setup.first_command}"

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Kernel series -> the Debian suite that has it.
-SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie"}
+# "7" is what Debian has newest, as long as it is a 7.
+SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7": "sid"}
+
+
+class NoKernelError(HostError):
+    """The archive has no such kernel, or none any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class Kernel:
 
     @property
     def vmlinuz(self) -> Path:
-        return self.root / "boot" / f"vmlinuz-{self.release}"
+        beside = self.modules / "vmlinuz"  # where newer packages have it
+        return beside if beside.exists() else self.root / "boot" / f"vmlinuz-{self.release}"
 
     @property
     def modules(self) -> Path:
@@ -62,7 +68,7 @@ def fetch(series: str, *, refresh: bool = False) -> Kernel:
     release = _newest(apt, series)
     target = kernels / release
     if not target.is_dir():
-        apt.unpack(f"linux-image-{release}", target)
+        apt.unpack(_packages(apt, release), target)
     return Kernel(release, target)
 
 
@@ -71,8 +77,14 @@ def _newest(apt: Apt, series: str) -> str:
     text = run(["apt-cache", *apt.options, "search", "--names-only", name])
     releases: list[str] = re.findall(r"^linux-image-(\S+)", text, re.MULTILINE)
     if not releases:
-        raise HostError(f"no cloud kernel {series} in {apt.suite}")
+        raise NoKernelError(f"no cloud kernel {series} in {apt.suite}")
     return max(releases, key=_order)
+
+
+def _packages(apt: Apt, release: str) -> list[str]:
+    """The kernel's package and, of newer kernels, those that hold its binary and its modules."""
+    image = f"linux-image-{release}"
+    return [image, *(name for name in apt.dependencies(image) if name.endswith(release))]
 
 
 def _order(release: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The makedumpfile that follows a kernel: Debian's package of it, with libraries of its own suite.
 
 1.7.2 is right up to 6.1. On 6.12 only 1.7.7 and later are: 1.7.6 finds no free page there.
+From 7.1 on those up to 1.7.9 drop tails of compound pages that are the kernel's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Kernel series -> the Debian suite whose makedumpfile follows it.
-SUITES = {"5.10": "bookworm", "6.1": "bookworm", "6.12": "sid"}
+SUITES = {"5.10": "bookworm", "6.1": "bookworm", "6.12": "sid", "7": "sid"}
 
 _PACKAGE = "makedumpfile"
 _LOADER = "ld-linux-x86-64.so.2"
@@ -50,7 +51,7 @@ def _unpacked(apt: Apt, work: Path) -> list[Path]:
         if package in roots:
             continue
         roots[package] = work / package
-        apt.unpack(package, roots[package])
+        apt.unpack([package], roots[package])
         todo += [name for name in apt.dependencies(package) if re.match(r"lib|zlib", name)]
     return list(roots.values())
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from array import array
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from .guest.comparison import HERE, HIDDEN
 from .guest.firstlook import as_vmcore_dmesg
 from .guest.oracle import Bitmap
+from .guest.pageflags import CHANGED, KERNEL, OUT, SLAB, TAIL, count, first, understood, unlike
 from .guest.pages import pattern
 from .guest.search import search
 
@@ -46,3 +49,31 @@ def test_makedumpfiles_dialect() -> None:
         b"[    1.000002] [      T1] one\n                          two \\xffffffe9\n"
     )
     assert as_vmcore_dmesg(theirs) == (b"[    1.000001] one\ntwo\n[    1.000002] one\ntwo \\xe9\n")
+
+
+def test_what_page_flags_say() -> None:
+    slab, lru, anon, head, tail, none = (1 << bit for bit in (7, 5, 12, 15, 16, 20))
+    pairs = [
+        (0, 0, KERNEL),
+        (slab | head, slab | head, KERNEL | SLAB),
+        (tail | anon, tail, KERNEL | SLAB | TAIL),  # what a tail says is not its own
+        (tail, tail, KERNEL | SLAB | TAIL),
+        (lru | head, lru | head | 4, OUT),
+        (tail | slab, tail | slab, OUT | TAIL),
+        (slab | anon, slab, KERNEL | SLAB),
+        (lru, slab | head, CHANGED),
+        (tail, tail, CHANGED | TAIL),
+        (0, tail, CHANGED),
+        (none, none, 0),
+    ]
+    said = understood(
+        array("Q", [one for one, _, _ in pairs]), array("Q", [b for _, b, _ in pairs])
+    )
+    assert list(said) == [word for _, _, word in pairs]
+    assert [first(said, pfn) for pfn in range(6)] == [0, 1, 1, 1, 4, 4]
+    here, hidden = bytes([HERE]) * len(said), bytes([HIDDEN]) * len(said)
+    assert unlike(said, here) == [4, 5]
+    assert unlike(said, hidden) == [0, 1, 2, 3, 6]
+    assert unlike(said, bytes(len(said))) == []
+    assert count(said, here[:3], SLAB | TAIL) == 1
+    assert count(said, bytes(len(said)), KERNEL) == 0

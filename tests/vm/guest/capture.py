@@ -18,7 +18,7 @@ _CHECKS = (
     firstlook.dmesg, firstlook.registers, firstlook.summary, firstlook.tools,
     checks.mounted, checks.modes, checks.read_only, checks.whole_vmcore, checks.vmcore_edges,
     checks.whole_oldmem, checks.oldmem_gaps, checks.pattern_pages, checks.vmcoreinfo, checks.sizes,
-    kernelpages.kernel_pages, kernelpages.user_memory,
+    kernelpages.kernel_pages, kernelpages.page_flags, kernelpages.user_memory,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from .pageflags import Snapshots
 from .pages import Marked
 from .report import emit, run
 
@@ -37,8 +38,9 @@ def _crash() -> None:
         Path("/dev/kmsg").write_bytes(line)
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cpus[-1:])  # the one that will panic
+    snapshots = Snapshots()
     marked = Marked()
-    command = ["console=ttyS0", "nr_cpus=1", "reset_devices", marked.word()]
+    command = ["console=ttyS0", "nr_cpus=1", "reset_devices", marked.word(), snapshots.word()]
     command += [f"vm.cpus={len(cpus)}", f"vm.cpu={cpus[-1]}"]
     command += ["panic=-1", "vm.rounds=" + options["rounds"], *_extra()]
     loaded = run(
@@ -55,7 +57,9 @@ def _crash() -> None:
     ]
     emit("loaded", command=command, release=os.uname().release, uptime=_uptime(), marked=pages)
     Path("/proc/sys/kernel/sysrq").write_text("1")
-    Path("/proc/sysrq-trigger").write_text("c")
+    with open("/proc/sysrq-trigger", "wb", buffering=0) as trigger:
+        snapshots.take()
+        trigger.write(b"c")
     raise RuntimeError("the kernel did not crash")
 
 

@@ -1,148 +1,135 @@
-"""`vmcore-kern` against makedumpfile and against the memory of the dead kernel's users."""
+"""`vmcore-kern` against makedumpfile, the dead kernel's own word, and its users' memory."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from typing import TYPE_CHECKING
 
-from . import oracle
+from . import oracle, pageflags
 from .checks import MOUNT
-from .compare import MIB, opened, read
+from .compare import opened, read
+from .comparison import HERE, HIDDEN, OURS, Comparison, whole
 from .pages import KINDS, PAGE
 from .report import CheckError, emit, expect
 from .search import search
-from .vmcore import VMCORE, Segment, loads
+from .vmcore import Segment, notes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from .oracle import Bitmap
 
-OURS = f"{MOUNT}/vmcore-kern"
 _TOLD = 6  # pages named in a message
+_LATE = 64  # pages that may change hands after the first kernel told its flags
 
 
-class Comparison:
-    """The file, page by page, against a set of kept pages and /proc/vmcore."""
-
-    def __init__(self, kept: Bitmap) -> None:
-        self.kept = kept
-        self.pieces = loads(OURS)
-        self.true = loads()
-        self.lost: list[int] = []  # kept by makedumpfile; absent here, or other bytes
-        self.found: list[int] = []  # not kept by makedumpfile; here not zero
-        self.zeroed = 0  # pages that read as zeros here and held something
-        self.known_zero = 0
-
-    def run(self, only: range | None = None) -> Comparison:
-        """Compare all, or only the pages in a range of page frame numbers."""
-        with opened(OURS) as ours, opened(VMCORE) as true:
-            for piece in self.pieces:
-                origin = self._origin(piece)
-                for first, end, value in self._runs(piece, only):
-                    self._judge(ours, piece, true, origin, range(first, end), kept=value)
-        for load in self.true:
-            self._covered(load, only)
-        return self
-
-    def _origin(self, piece: Segment) -> Segment:
-        """The PT_LOAD that the piece is a part of."""
-        for load in self.true:
-            if (
-                load.virt - load.phys == piece.virt - piece.phys
-                and load.phys <= piece.phys
-                and piece.phys + piece.memory <= load.phys + load.size
-            ):
-                expect(piece.size in (0, piece.memory), f"{piece}: p_filesz 0x{piece.size:x}")
-                return load
-        raise CheckError(f"{piece} is in no PT_LOAD of {VMCORE} with its virtual addresses")
-
-    def _runs(self, piece: Segment, only: range | None) -> Iterator[tuple[int, int, bool]]:
-        whole = _whole(piece)
-        if only is not None:
-            whole = range(max(whole.start, only.start), min(whole.stop, only.stop))
-        return self.kept.runs(whole.start, whole.stop)
-
-    def _judge(
-        self, ours: int, piece: Segment, true: int, origin: Segment, pages: range, *, kept: bool
-    ) -> None:
-        step = MIB // PAGE
-        for start in range(pages.start, pages.stop, step):
-            part = range(start, min(start + step, pages.stop))
-            size = len(part) * PAGE
-            here = bytes(size)
-            if piece.size:
-                here = read(ours, piece.offset + start * PAGE - piece.phys, size)
-            there = read(true, origin.offset + start * PAGE - origin.phys, size)
-            expect(len(here) == len(there) == size, f"{piece}: ends early")
-            if not piece.size:
-                self.known_zero += len(part)
-            if kept and here != there:
-                self.lost += _differing(part, here, there)
-            elif not kept:
-                zeros = bytes(size)
-                if here != zeros:
-                    self.found += _differing(part, here, zeros)
-                if there != zeros:
-                    self.zeroed += len(_differing(part, there, zeros))
-
-    def _covered(self, load: Segment, only: range | None) -> None:
-        """Demand that every kept page of a PT_LOAD is in a piece of that PT_LOAD."""
-        mine = [piece for piece in self.pieces if piece.virt - piece.phys == load.virt - load.phys]
-        covered = {pfn for piece in mine for pfn in _whole(piece)}
-        for first, end, value in self._runs(load, only):
-            if value:
-                self.lost += [pfn for pfn in range(first, end) if pfn not in covered]
-
-    def verdict(self) -> None:
-        told = [
-            f"{len(pages)} pages {what}: {' '.join(f'0x{pfn:x}' for pfn in pages[:_TOLD])}"
-            for what, pages in (
-                ("that makedumpfile keeps are not here", self.lost),
-                ("that makedumpfile drops are here", self.found),
-            )
-            if pages
-        ]
-        expect(not told, "; ".join(told))
-
-
-def _whole(segment: Segment) -> range:
-    """The pages that a segment has all of; makedumpfile judges no others."""
-    return range(-(-segment.phys // PAGE), (segment.phys + segment.memory) // PAGE)
-
-
-def _differing(pages: Iterable[int], left: bytes, right: bytes) -> list[int]:
-    return [
-        pfn
-        for index, pfn in enumerate(pages)
-        if left[index * PAGE : (index + 1) * PAGE] != right[index * PAGE : (index + 1) * PAGE]
-    ]
+@functools.cache
+def _compared() -> tuple[Bitmap, Bitmap, Comparison]:
+    """The pages that are memory, those that makedumpfile keeps, and how ours are."""
+    memory, kept, _ = oracle.kept_pages()
+    return memory, kept, Comparison(kept).run()
 
 
 def kernel_pages() -> str:
     """Every page that makedumpfile keeps is here, every page that it drops is not.
 
-    The same comparison must object to a page more and to a page less in makedumpfile's set.
+    Of a kernel that it does not follow, tails of compound pages that it drops are here if the
+    kernel itself says that they are its own. The same comparison must object to a page more and to
+    a page less in makedumpfile's set.
     """
-    memory, kept, _ = oracle.kept_pages()
-    seen = Comparison(kept).run()
+    memory, kept, seen = _compared()
     pieces = [piece for piece in seen.pieces if piece.size]
+    found = seen.found
+    if _no_tails():
+        said, known = pageflags.said(), pageflags.KERNEL | pageflags.OUT
+        found = [pfn for pfn in found if said[pfn] & known and not _own_tail(said[pfn])]
     emit(
         "pages",
         makedumpfile=oracle.version(),
         memory=memory.count(),
         kept=kept.count(),
-        in_the_file=sum(len(_whole(piece)) for piece in pieces),
+        in_the_file=sum(len(whole(piece)) for piece in pieces),
         pieces=len(pieces),
         known_zero=seen.known_zero,
-        zeroed=seen.zeroed,
+        zeroed=len(seen.zeroed),
         lost=len(seen.lost),
         found=len(seen.found),
+        found_and_not_the_kernels=len(found),
     )
-    seen.verdict()
+    _none(
+        ("that makedumpfile keeps are not here", seen.lost),
+        ("that makedumpfile drops are here", found),
+        ("have other bytes here", seen.wrong),
+    )
     _must_object(kept, _page_with_data(pieces, kept))
     _must_object(kept, _absent(memory, seen))
-    return f"{kept.count()} of {memory.count()} pages kept, as makedumpfile {oracle.version()} does"
+    return (
+        f"{kept.count()} of {memory.count()} pages kept, as makedumpfile {oracle.version()} does,"
+        f" and {len(seen.found)} tails"
+    )
+
+
+def _own_tail(word: int) -> bool:
+    return bool(word & pageflags.KERNEL and word & pageflags.TAIL)
+
+
+def _no_tails() -> bool:
+    """Whether makedumpfile takes tails for pages of their own: up to 1.7.9, since Linux 7.1."""
+    (info,) = (contents for name, contents in notes() if name == b"VMCOREINFO")
+    version = tuple(int(number) for number in re.findall(r"\d+", oracle.version()))
+    return b"OFFSET(page.compound_info)=" in info and version <= (1, 7, 9)
+
+
+def page_flags() -> str:
+    """Every page is here or left out as the first kernel's own flags of it demand.
+
+    Only a page that has changed hands since may be otherwise: then makedumpfile agrees, whose word
+    of a page that is no tail is good on every kernel. The same comparison must object to a slab
+    page less, and to a page more that is not the kernel's.
+    """
+    memory, kept, seen = _compared()
+    said, marks = pageflags.said(), seen.marks()
+    unlike = pageflags.unlike(said, marks)
+    late = {pfn for pfn in unlike if (pageflags.first(said, pfn) in kept) == (marks[pfn] == HERE)}
+    tail = pageflags.SLAB | pageflags.TAIL
+    emit(
+        "flags",
+        kernel=pageflags.count(said, marks, pageflags.KERNEL),
+        slab=pageflags.count(said, marks, pageflags.SLAB),
+        slab_tails=pageflags.count(said, marks, tail),
+        out=pageflags.count(said, marks, pageflags.OUT),
+        changed=pageflags.count(said, marks, pageflags.CHANGED),
+        unlike=len(unlike),
+        late=len(late),
+        slab_that_makedumpfile_drops=sum(
+            bool(word & pageflags.SLAB) and pfn in memory and pfn not in kept
+            for pfn, word in enumerate(said)
+        ),
+        makedumpfile_follows=not _no_tails(),
+    )
+    wrong = [pfn for pfn in unlike if pfn not in late]
+    _none(
+        ("of the kernel's are not here", [pfn for pfn in wrong if marks[pfn] == HIDDEN]),
+        ("of others are here", [pfn for pfn in wrong if marks[pfn] == HERE]),
+    )
+    expect(len(late) <= _LATE, f"{len(late)} pages have changed hands")
+    for kind, now, then in ((tail, HERE, HIDDEN), (pageflags.OUT, HIDDEN, HERE)):
+        pairs = enumerate(zip(said, marks, strict=False))
+        pfn = next(pfn for pfn, (word, mark) in pairs if word & kind == kind and mark == now)
+        other = bytearray(marks)
+        other[pfn] = then
+        expect(pfn in pageflags.unlike(said, bytes(other)), f"page 0x{pfn:x} is not compared")
+    return f"{len(late)} pages have changed hands"
+
+
+def _none(*faults: tuple[str, list[int]]) -> None:
+    """Demand that no page is at fault."""
+    told = [
+        f"{len(pages)} pages {what}: {' '.join(f'0x{pfn:x}' for pfn in pages[:_TOLD])}"
+        for what, pages in faults
+        if pages
+    ]
+    expect(not told, "; ".join(told))
 
 
 def _must_object(kept: Bitmap, pfn: int) -> None:
@@ -153,7 +140,7 @@ def _must_object(kept: Bitmap, pfn: int) -> None:
 def _page_with_data(pieces: list[Segment], kept: Bitmap) -> int:
     with opened(OURS) as ours:
         for piece in reversed(pieces):
-            for pfn in _whole(piece):
+            for pfn in whole(piece):
                 if pfn in kept and any(read(ours, piece.offset + pfn * PAGE - piece.phys, PAGE)):
                     return pfn
     raise CheckError("no kept page has data")
@@ -161,9 +148,9 @@ def _page_with_data(pieces: list[Segment], kept: Bitmap) -> int:
 
 def _absent(memory: Bitmap, seen: Comparison) -> int:
     """A page that is in no piece."""
-    covered = {pfn for piece in seen.pieces for pfn in _whole(piece)}
+    covered = {pfn for piece in seen.pieces for pfn in whole(piece)}
     for load in seen.true:
-        for pfn in _whole(load):
+        for pfn in whole(load):
             if pfn in memory and pfn not in covered:
                 return pfn
     raise CheckError("every page is in the file")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 WORD = "marked="
 KINDS = ("anon", "thp", "hugetlb", "tmpfs", "ramfs")
-_HUGE = 2 << 20
+HUGE = 2 << 20
 _MAP_HUGETLB = 0x40000
 # /proc/kpageflags: KPF_THP, KPF_HUGE.
 _HUGE_FLAGS = {"thp": 1 << 22, "hugetlb": 1 << 17}
@@ -64,10 +64,10 @@ class Marked:
             start = pattern(kind).ljust(48, b"\0")
             for at in range(0, len(area), PAGE):
                 area[at : at + len(start)] = start
-            huge = -_address(area) % _HUGE
+            huge = -address(area) % HUGE
             if kind in _HUGE_FLAGS:
                 self._places.append((kind, area, huge))
-                self._places.append((f"{kind}-tail", area, huge + _HUGE - PAGE))
+                self._places.append((f"{kind}-tail", area, huge + HUGE - PAGE))
             else:
                 self._places.append((kind, area, 0))
         _drain()
@@ -91,9 +91,8 @@ class Marked:
     def _look_up(self) -> list[Page]:
         found = []
         for kind, area, at in self._places:
-            entry = _word("/proc/self/pagemap", (_address(area) + at) // PAGE)
-            pfn = entry & (1 << 55) - 1 if entry >> 63 else 0
-            found.append(Page(kind, pfn * PAGE, _word("/proc/kpageflags", pfn)))
+            phys = physical(address(area) + at)
+            found.append(Page(kind, phys, _word("/proc/kpageflags", phys // PAGE)))
         return found
 
 
@@ -105,8 +104,7 @@ def _areas() -> Iterator[tuple[str, mmap.mmap]]:
     huge = mmap.mmap(-1, 16 << 20, flags=private)
     huge.madvise(mmap.MADV_HUGEPAGE)
     yield "thp", huge
-    Path("/proc/sys/vm/nr_hugepages").write_text("4")
-    yield "hugetlb", mmap.mmap(-1, 2 * _HUGE, flags=private | _MAP_HUGETLB)
+    yield "hugetlb", huge_pages(2, idle=2)
     for kind, folder in (("tmpfs", "/run"), ("ramfs", "/cache")):
         with open(f"{folder}/marked", "w+b") as file:
             os.ftruncate(file.fileno(), 12 << 20)
@@ -125,9 +123,26 @@ def _drain() -> None:
     area.close()
 
 
-def _address(area: mmap.mmap) -> int:
+def huge_pages(count: int, *, idle: int = 0) -> mmap.mmap:
+    """Huge pages of our own, each with its memory; so many more lie idle in the kernel's pool."""
+    pool = Path("/proc/sys/vm/nr_hugepages")
+    pool.write_text(str(int(pool.read_text()) + count + idle))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_HUGETLB
+    area = mmap.mmap(-1, count * HUGE, flags=flags)
+    for at in range(0, len(area), HUGE):
+        area[at] = 0
+    return area
+
+
+def address(area: mmap.mmap) -> int:
     """Where a mapping begins."""
     return ctypes.addressof(ctypes.c_char.from_buffer(area))
+
+
+def physical(virtual: int) -> int:
+    """Where a page of this process lies; 0 when there is none."""
+    entry = _word("/proc/self/pagemap", virtual // PAGE)
+    return (entry & (1 << 55) - 1) * PAGE if entry >> 63 else 0
 
 
 def _word(path: str, index: int) -> int:

@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .report import CheckError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,6 +50,16 @@ def segments(path: str = VMCORE) -> list[Segment]:
 def loads(path: str = VMCORE) -> list[Segment]:
     """The segments that are memory."""
     return [segment for segment in segments(path) if segment.kind == PT_LOAD]
+
+
+def memory(phys: int, size: int) -> bytes:
+    """Old memory from a physical address on, which must lie in one segment."""
+    for load in loads():
+        if load.phys <= phys and phys + size <= load.phys + load.size:
+            with open(VMCORE, "rb") as file:
+                file.seek(load.offset + phys - load.phys)
+                return file.read(size)
+    raise CheckError(f"no segment has 0x{phys:x}")
 
 
 def notes(path: str = VMCORE) -> Iterator[tuple[bytes, bytes]]:
