@@ -14,6 +14,8 @@ def mount() -> str:
     """As a user would: the system's mount runs mount.fuse3, that /bin/sh, and that oldmemfs."""
     done = run("mount", "-t", "fuse", "oldmemfs", MOUNT)
     expect(done.returncode == 0, f"exit {done.returncode}: {done.stderr.strip()}")
+    spared = Path(f"/proc/{pid()}/oom_score_adj").read_text().strip()
+    expect(spared == "-1000", f"oom_score_adj {spared}: it may be ended when memory runs out")
     return (done.stdout + done.stderr).strip() or "silent"
 
 
