@@ -25,6 +25,16 @@ def test_the_page_has_every_recipe() -> None:
     assert programs >= {"cp", "dd", "pv", "scp", "zstd", "rsync", "mount", "cmp"}
 
 
+def test_without_the_mount_debian_saves_as_ever(tmp_path: Path) -> None:
+    """What examples/debian adds to kdump-tools' settings takes nothing away."""
+    program = tmp_path / "makedumpfile"
+    program.write_text('#!/bin/sh\necho "makedumpfile $*"\n')
+    program.chmod(0o755)
+    script = f"PATH={tmp_path}:$PATH; . {RECIPES.parent}/debian/kdump-tools; "
+    for words in ("-F -c -d 31 /proc/vmcore", "--dump-dmesg /proc/vmcore dmesg"):
+        assert run("sh", "-c", f"{script}makedumpfile {words}").stdout == f"makedumpfile {words}\n"
+
+
 @pytest.mark.parametrize("program", ["cp", "dd", "pv", "rsync"])
 def test_local_recipes(tmp_path: Path, program: str) -> None:
     if not shutil.which(program):
