@@ -101,6 +101,11 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
     return command
 
 
+def _visible(text: str) -> str:
+    """One line, with escapes for what no terminal shows: names and notes may hold anything."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _source(name: str) -> str | None:
     return None if name in _NO_SOURCE and not os.path.exists(name or "none") else name
 
@@ -110,7 +115,7 @@ def _open(path: str | None, options: Options) -> Catalog:
     catalog = Catalog(dump, views.of(dump, options), BadPages())
     log, warnings = logging.getLogger(__name__), catalog.dump.warnings
     for warning in warnings[:_MOST_WARNINGS]:
-        log.warning("%s", warning)
+        log.warning("%s", _visible(warning))
     if len(warnings) > _MOST_WARNINGS:
         log.warning("%d more warnings", len(warnings) - _MOST_WARNINGS)
     return catalog
@@ -211,10 +216,10 @@ def main() -> int:
     try:
         return run(read_arguments(sys.argv[0], sys.argv[1:]))
     except UsageError as error:
-        print(f"oldmemfs: {error}", file=sys.stderr)
+        print(f"oldmemfs: {_visible(str(error))}", file=sys.stderr)
         return 2
     except OldmemError as error:
-        print(f"oldmemfs: {error}", file=sys.stderr)
+        print(f"oldmemfs: {_visible(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -138,3 +138,4 @@ def test_warnings_without_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     cli.run(cli.read_arguments("oldmemfs", ["--info", path]))
     assert len(caplog.records) == 101
     assert "more warnings" in caplog.records[-1].message
+    assert "/\\udcff\\rcore: program header 1 cannot" in caplog.text
