@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import images, kernels, oracle
+from .cache import filling
 from .machine import Machine
 from .tools import HostError
 
@@ -83,9 +84,10 @@ class Outcome:
 def crash(setup: Setup, work: Path, *, refresh: bool = False) -> Outcome:
     """Build the images in a work folder, run the machine in it, and read its report."""
     began = time.monotonic()
-    kernel = kernels.fetch(setup.series, refresh=refresh)
+    with filling():
+        kernel = kernels.fetch(setup.series, refresh=refresh)
+        makedumpfile = oracle.fetch(setup.series, refresh=refresh)
     fetched = time.monotonic()
-    makedumpfile = oracle.fetch(setup.series, refresh=refresh)
     initrd = images.build(kernel, makedumpfile, work, capture_command=setup.capture_command)
     built = time.monotonic()
     machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model, threads=False)

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .kernels import cache_folder
+from .apt import cache_folder
+from .cache import filling
 from .machine import Machine
 from .tools import HostError, need, run
 
@@ -121,16 +122,17 @@ def system() -> Path:
     """The installed system, from the cache or from the Debian archive."""
     packages = ",".join(PACKAGES)
     base = cache_folder() / f"debian-{SUITE}-{zlib.crc32(packages.encode()):08x}"
-    if not base.is_dir():
-        work = base.with_name(f"{base.name}-{os.getpid()}")
-        include = f"--include={packages}"
-        try:
-            run([need("debootstrap"), "--variant=minbase", include, SUITE, work, MIRROR])
-            shutil.rmtree(work / "var/cache/apt")
-            shutil.rmtree(work / "var/lib/apt/lists")
-            work.rename(base)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    with filling():
+        if not base.is_dir():
+            work = base.with_name(f"{base.name}-{os.getpid()}")
+            include = f"--include={packages}"
+            try:
+                run([need("debootstrap"), "--variant=minbase", include, SUITE, work, MIRROR])
+                shutil.rmtree(work / "var/cache/apt")
+                shutil.rmtree(work / "var/lib/apt/lists")
+                work.rename(base)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
     return base
 
 

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from . import images, kernels
+from .cache import filling
 from .machine import Machine
 from .tools import HostError
 
@@ -21,7 +22,8 @@ _STEPS = ("loaded", "sizes", "panic", "vmcore", "kernel", "left", "end")
 
 def crash(size: str, work: Path) -> dict[str, str]:
     """What the capture kernel told, step by step; what went wrong is under "problem"."""
-    kernel = kernels.fetch(SERIES)
+    with filling():
+        kernel = kernels.fetch(SERIES)
     initrd = images.build(kernel, None, work, capture_command="")
     machine = Machine(work, 512, 2, "max")
     command = f"console=ttyS0 panic=-1 crashkernel={size} vm.loader=s vm.rounds=0"

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .apt import Apt, cache_folder
+from .cache import filling
 from .debian import SUITE
 from .tools import HostError
 
@@ -23,8 +24,9 @@ def main() -> int:
     (release,) = sys.argv[1:]
     apt = Apt(SUITE)
     try:
-        apt.update()
-        apt.unpack(f"linux-image-{release}-dbg", cache_folder() / "symbols" / release)
+        with filling():
+            apt.update()
+            apt.unpack(f"linux-image-{release}-dbg", cache_folder() / "symbols" / release)
     except HostError as error:
         print(error, file=sys.stderr)
         return 1

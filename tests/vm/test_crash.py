@@ -15,7 +15,7 @@ from .kernels import NoKernelError
 from .tools import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.vm
@@ -83,7 +83,9 @@ def test_the_kernels_own_flags_were_compared(outcome: Outcome) -> None:
     assert (flags["slab_that_makedumpfile_drops"] > 100) == (not flags["makedumpfile_follows"])
 
 
-def test_what_was_measured(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_measured(
+    outcome: Outcome, record_property: Callable[[str, object], None]
+) -> None:
     """Emulation makes Python 20 times slower than hardware does: the bounds are wide."""
     lines = []
     for kind in ("first_look", "size_known", "pages", "flags", "memory"):
@@ -92,8 +94,8 @@ def test_what_was_measured(outcome: Outcome, capsys: pytest.CaptureFixture[str])
         for record in records:
             fields = (f"{name}={value}" for name, value in record.items() if name != "kind")
             lines.append(f"{kind}: {' '.join(fields)}")
-    with capsys.disabled():
-        print(f"\n{outcome.setup.series}-{outcome.setup.loader}", *lines, sep="\n")
+    name = f"{outcome.setup.series}-{outcome.setup.loader}"
+    record_property("measured", "\n".join([name, *lines]))
     (size_known,) = outcome.of("size_known")
     assert size_known["ratio_stat"] < 2
     assert outcome.of("memory")[0]["MemAvailable"] > 20_000

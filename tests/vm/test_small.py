@@ -10,20 +10,20 @@ from . import small
 from .tools import missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.vm
 
 
-def test_crashkernel_112m(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_crashkernel_112m(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     lacking = missing()
     if lacking:
         pytest.skip(f"this host lacks {', '.join(lacking)}: see tests/vm/setup.sh")
     told = small.crash("112M", tmp_path)
     for image in tmp_path.glob("*.img"):
         image.unlink()
-    with capsys.disabled():
-        print("\ncrashkernel=112M", told)
+    record_property("measured", f"crashkernel=112M {told}")
     assert "problem" not in told
     assert told["vmcore"] == "equal"
     assert f"/mnt/dump/vmcore-kern {told['kernel']}" in told["sizes"]

@@ -1,0 +1,22 @@
+"""The cache is filled by one process at a time: tests may run side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from typing import TYPE_CHECKING
+
+from .apt import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def filling() -> Iterator[None]:
+    """Wait until nobody else fetches, and keep others waiting."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
