@@ -1,4 +1,4 @@
-"""Debian's cloud kernels, unpacked in the cache."""
+"""Debian's kernels, unpacked in the cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Kernel:
 
     @property
     def vmlinuz(self) -> Path:
-        return self.root / "boot" / f"vmlinuz-{self.release}"
+        """The kernel to boot; ppc64's is not compressed."""
+        boot = self.root / "boot"
+        packed = boot / f"vmlinuz-{self.release}"
+        return packed if packed.exists() else boot / f"vmlinux-{self.release}"
 
     @property
     def modules(self) -> Path:
@@ -47,31 +50,34 @@ class Kernel:
         raise HostError(f"{self.modules}: no module {name}")
 
 
-def fetch(series: str, *, refresh: bool = False) -> Kernel:
-    """The newest cloud kernel of a series; one that is already in the cache is good enough."""
+def fetch(
+    series: str, *, refresh: bool = False, arch: str = "amd64", flavour: str = "cloud-amd64"
+) -> Kernel:
+    """The newest kernel of a series; one that is already in the cache is good enough."""
     if series not in SUITES:
         raise HostError(f"kernel {series}: known are {', '.join(SUITES)}")
     kernels = cache_folder() / "kernels"
     if not refresh and kernels.is_dir():
-        have = [path.name for path in kernels.iterdir() if path.name.startswith(series + ".")]
+        names = [path.name for path in kernels.iterdir() if path.name.startswith(series + ".")]
+        have = [name for name in names if re.search(rf"[0-9]-{flavour}$", name)]
         if have:
             newest = max(have, key=_order)
             return Kernel(newest, kernels / newest)
-    apt = Apt(SUITES[series])
+    apt = Apt(SUITES[series], arch)
     apt.update()
-    release = _newest(apt, series)
+    release = _newest(apt, series, flavour)
     target = kernels / release
     if not target.is_dir():
         apt.unpack(f"linux-image-{release}", target)
     return Kernel(release, target)
 
 
-def _newest(apt: Apt, series: str) -> str:
-    name = rf"^linux-image-{re.escape(series)}\.[0-9].*-cloud-amd64$"
+def _newest(apt: Apt, series: str, flavour: str) -> str:
+    name = rf"^linux-image-{re.escape(series)}\.[0-9].*[0-9]-{flavour}$"
     text = run(["apt-cache", *apt.options, "search", "--names-only", name])
     releases: list[str] = re.findall(r"^linux-image-(\S+)", text, re.MULTILINE)
     if not releases:
-        raise HostError(f"no cloud kernel {series} in {apt.suite}")
+        raise HostError(f"no kernel {series} {flavour} in {apt.suite}")
     return max(releases, key=_order)
 
 

@@ -21,6 +21,8 @@ class Machine:
     cpus: int
     cpu_model: str
     devices: tuple[str, ...] = ()  # more of QEMU's words
+    emulator: str = "qemu-system-x86_64"
+    board: str = "pc"
 
     @property
     def ram(self) -> Path:
@@ -37,13 +39,13 @@ class Machine:
     def run(self, kernel: Path, initrd: Path, command: str, *, timeout: float) -> None:
         """Boot and wait; too long a life is an error that tells the console's last lines."""
         words = [
-            need("qemu-system-x86_64"),
+            need(self.emulator),
             "-nodefaults", "-display", "none", "-no-reboot",
             "-accel", "tcg,thread=multi", "-cpu", self.cpu_model, "-smp", str(self.cpus),
             "-m", f"{self.memory_mib}M",
             "-object",
             f"memory-backend-file,id=ram,size={self.memory_mib}M,mem-path={self.ram},share=on",
-            "-machine", "pc,memory-backend=ram",
+            "-machine", f"{self.board},memory-backend=ram",
             "-serial", f"file:{self.console}", "-serial", f"file:{self.report}",
             "-kernel", kernel, "-initrd", initrd, "-append", command, *self.devices,
         ]  # fmt: skip
