@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from . import elfcore, procvmcore
-from .errors import OldmemError
+from .errors import FormatError, OldmemError
 from .layout import Layout
 from .memory import Memory, Run, place
 from .notes import NT_PRSTATUS, vmcoreinfo_text
@@ -51,6 +51,7 @@ class Dump:
     cpus: tuple[bytes, ...]  # the notes of each processor; nothing of one that was offline
     page_size: int
     warnings: tuple[str, ...]
+    around: Memory | None = None  # `memory`, and what is now where the header has none
 
     @cached_property
     def vmcoreinfo(self) -> Vmcoreinfo:
@@ -62,13 +63,26 @@ class Dump:
         """The dead kernel, readable by its own addresses.
 
         Raises ``FormatError`` where VMCOREINFO and the memory do not fit together.
+
+        Some headers leave out what was reserved early: riscv64's page tables. Then what is there
+        now counts, too.
         """
+        try:
+            return self._kernel(self.memory)
+        except FormatError as error:
+            if self.around is None:
+                raise
+            try:
+                return self._kernel(self.around)
+            except FormatError:
+                raise error from None
+
+    def _kernel(self, memory: Memory) -> Kernel:
         from .kernel import Kernel
 
         loads = [(p.vaddr, p.paddr, p.memsz) for p in self.header.loads]
-        return Kernel.of(
-            self.memory, self.vmcoreinfo, self.header.machine, self.header.big_endian, loads
-        )
+        machine, big_endian = self.header.machine, self.header.big_endian
+        return Kernel.of(memory, self.vmcoreinfo, machine, big_endian, loads)
 
     @cached_property
     def log(self) -> Log:
@@ -188,19 +202,20 @@ def from_blob(
         flavour.packed if options.packed is None else options.packed,
     )
     merged = procvmcore.merge(header, found, flavour, origin)
+    moved = [p.offset != p.paddr for p in header.loads]
+    memory = restored(present, header.loads, moved, page_size)
     return Dump(
         source=source,
         origin=origin,
         header=merged.header,
         core=merged.layout(),
         present=present,
-        memory=restored(
-            present, header.loads, [p.offset != p.paddr for p in header.loads], page_size
-        ),
+        memory=memory,
         notes=merged.notes,
         cpus=processors(found.values(), header.big_endian),
         page_size=page_size,
         warnings=(*warnings, *more, *odd(header, merged, origin)),
+        around=Memory(tuple(place([*memory.runs, *present.runs])), present.windows),
     )
 
 

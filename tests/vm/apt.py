@@ -28,9 +28,9 @@ def cache_folder() -> Path:
 class Apt:
     """apt with lists and sources of its own; nothing of the host's set-up is changed."""
 
-    def __init__(self, suite: str) -> None:
-        self.suite = suite
-        self.home = cache_folder() / "apt" / suite
+    def __init__(self, suite: str, arch: str = "amd64") -> None:
+        self.suite, self.arch = suite, arch
+        self.home = cache_folder() / "apt" / (suite if arch == "amd64" else f"{suite}-{arch}")
         self.options = [
             word
             for setting in (
@@ -39,8 +39,8 @@ class Apt:
                 f"Dir::Cache={self.home / 'cache'}",
                 f"Dir::Etc::sourcelist={self.home / 'sources.list'}",
                 "Dir::Etc::sourceparts=-",
-                "APT::Architecture=amd64",
-                "APT::Architectures=amd64",
+                f"APT::Architecture={arch}",
+                f"APT::Architectures={arch}",
                 "APT::Sandbox::User=root",
                 "Acquire::Languages=none",
             )
@@ -61,10 +61,11 @@ class Apt:
         if not addresses:
             raise HostError("the host's apt knows no Debian archive")
         keys = f" signed-by={_KEYRING}" if _KEYRING.exists() else ""
-        if self.suite == "sid":  # it has no security archive of its own
+        # sid has no security archive; mirrors of it often lag behind for the other architectures.
+        if self.suite == "sid" or self.arch != "amd64":
             addresses = [address for address in addresses if "security" not in address]
         return "".join(
-            f"deb [arch=amd64{keys}] {address}"
+            f"deb [arch={self.arch}{keys}] {address}"
             f" {self.suite}{'-security' if 'security' in address else ''} main\n"
             for address in addresses
         )

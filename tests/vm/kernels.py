@@ -1,4 +1,4 @@
-"""Debian's cloud kernels, unpacked in the cache."""
+"""Debian's kernels, unpacked in the cache."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ class Kernel:
 
     @property
     def vmlinuz(self) -> Path:
-        beside = self.modules / "vmlinuz"  # where newer packages have it
-        return beside if beside.exists() else self.root / "boot" / f"vmlinuz-{self.release}"
+        """The kernel to boot: beside its modules in newer packages; ppc64's is not compressed."""
+        boot = self.root / "boot"
+        places = (self.modules / "vmlinuz", boot / f"vmlinuz-{self.release}")
+        found = [path for path in places if path.exists()]
+        return found[0] if found else boot / f"vmlinux-{self.release}"
 
     @property
     def modules(self) -> Path:
@@ -53,31 +56,34 @@ class Kernel:
         raise HostError(f"{self.modules}: no module {name}")
 
 
-def fetch(series: str, *, refresh: bool = False) -> Kernel:
-    """The newest cloud kernel of a series; one that is already in the cache is good enough."""
+def fetch(
+    series: str, *, refresh: bool = False, arch: str = "amd64", flavour: str = "cloud-amd64"
+) -> Kernel:
+    """The newest kernel of a series; one that is already in the cache is good enough."""
     if series not in SUITES:
         raise HostError(f"kernel {series}: known are {', '.join(SUITES)}")
     kernels = cache_folder() / "kernels"
     if not refresh and kernels.is_dir():
-        have = [path.name for path in kernels.iterdir() if path.name.startswith(series + ".")]
+        names = [path.name for path in kernels.iterdir() if path.name.startswith(series + ".")]
+        have = [name for name in names if re.search(rf"[0-9]-{flavour}$", name)]
         if have:
             newest = max(have, key=_order)
             return Kernel(newest, kernels / newest)
-    apt = Apt(SUITES[series])
+    apt = Apt(SUITES[series], arch)
     apt.update()
-    release = _newest(apt, series)
+    release = _newest(apt, series, flavour)
     target = kernels / release
     if not target.is_dir():
         apt.unpack(_packages(apt, release), target)
     return Kernel(release, target)
 
 
-def _newest(apt: Apt, series: str) -> str:
-    name = rf"^linux-image-{re.escape(series)}\.[0-9].*-cloud-amd64$"
+def _newest(apt: Apt, series: str, flavour: str) -> str:
+    name = rf"^linux-image-{re.escape(series)}\.[0-9].*[0-9]-{flavour}$"
     text = run(["apt-cache", *apt.options, "search", "--names-only", name])
     releases: list[str] = re.findall(r"^linux-image-(\S+)", text, re.MULTILINE)
     if not releases:
-        raise NoKernelError(f"no cloud kernel {series} in {apt.suite}")
+        raise NoKernelError(f"no kernel {series} {flavour} in {apt.suite}")
     return max(releases, key=_order)
 
 

@@ -21,6 +21,8 @@ class Machine:
     cpus: int
     cpu_model: str
     devices: tuple[str, ...] = ()  # more of QEMU's words
+    emulator: str = "qemu-system-x86_64"
+    board: str = "pc"
     # Whether each CPU has a thread. Faster for work in parallel, but QEMU 7.2 may then run code
     # that another CPU is changing: now and then Linux 7.2 dies of an int3 at its boot.
     threads: bool = True
@@ -41,13 +43,13 @@ class Machine:
         """Boot and wait; too long a life is an error that tells the console's last lines."""
         accelerator = f"tcg,thread={'multi' if self.threads else 'single'}"
         words = [
-            need("qemu-system-x86_64"),
+            need(self.emulator),
             "-nodefaults", "-display", "none", "-no-reboot",
             "-accel", accelerator, "-cpu", self.cpu_model, "-smp", str(self.cpus),
             "-m", f"{self.memory_mib}M",
             "-object",
             f"memory-backend-file,id=ram,size={self.memory_mib}M,mem-path={self.ram},share=on",
-            "-machine", "pc,memory-backend=ram",
+            "-machine", f"{self.board},memory-backend=ram",
             "-serial", f"file:{self.console}", "-serial", f"file:{self.report}",
             "-kernel", kernel, "-initrd", initrd, "-append", command, *self.devices,
         ]  # fmt: skip

@@ -34,7 +34,7 @@ def fetch(series: str, *, refresh: bool = False) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        _gather(_unpacked(Apt(suite), work), work / "ready")
+        _gather(unpacked(Apt(suite), _PACKAGE, work), work / "ready")
         shutil.rmtree(target, ignore_errors=True)
         (work / "ready").rename(target)
     finally:
@@ -42,10 +42,10 @@ def fetch(series: str, *, refresh: bool = False) -> Path:
     return target
 
 
-def _unpacked(apt: Apt, work: Path) -> list[Path]:
-    """The roots of the package and of all libraries that it depends on."""
+def unpacked(apt: Apt, package: str, work: Path) -> list[Path]:
+    """The roots of a package and of all libraries that it depends on."""
     apt.update()
-    todo, roots = [_PACKAGE], dict[str, "Path"]()
+    todo, roots = [package], dict[str, "Path"]()
     while todo:
         package = todo.pop()
         if package in roots:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MAKEDUMPFILE = ("/oracle/ld.so", "--library-path", "/oracle", "/oracle/makedumpfile")
 _HEAD = 16 << 20  # headers and bitmaps end before this, for machines up to 256 GiB
-_BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +95,15 @@ def kept_pages() -> tuple[Bitmap, Bitmap, str]:
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said) as process,
     ):
         assert process.stdout
-        head = _head(process.stdout)
+        head = dump_head(process.stdout)
         code = process.wait(60)
         said.seek(0)
         words_said = said.read()
     expect(code == 0, f"makedumpfile: exit {code}: {words_said[-500:]}")
-    return *_bitmaps(head), words_said
+    return *bitmaps(head), words_said
 
 
-def _head(stream: IO[bytes]) -> bytes:
+def dump_head(stream: IO[bytes]) -> bytes:
     """The file's first bytes, out of makedumpfile's flattened form: records of offset and size."""
     start = stream.read(4096)
     expect(start.startswith(b"makedumpfile\0"), f"not flattened: {start[:16]!r}")
@@ -120,12 +119,12 @@ def _head(stream: IO[bytes]) -> bytes:
             head[offset : offset + size] = data
 
 
-def _bitmaps(head: bytes) -> tuple[Bitmap, Bitmap]:
-    """Both bitmaps of a compressed dump (magic, then block counts at fixed places)."""
+def bitmaps(head: bytes, counts: int = 428) -> tuple[Bitmap, Bitmap]:
+    """Both bitmaps of a compressed dump, with its block counts where the word's size puts them."""
     if head[:8] != b"KDUMP   ":
         raise CheckError(f"not a compressed dump: {head[:8]!r}")
-    block, sub_header, blocks = struct.unpack_from("<iiI", head, 428)
-    expect(block == _BLOCK, f"blocks of {block}")
+    block, sub_header, blocks = struct.unpack_from("<iiI", head, counts)
+    expect(block in (1 << 12, 1 << 14, 1 << 16), f"blocks of {block}")
     start, half = (1 + sub_header) * block, blocks // 2 * block
     expect(len(head) >= start + 2 * half > start, "the bitmaps are not in the head")
     both = head[start : start + half], head[start + half : start + 2 * half]

@@ -1,0 +1,46 @@
+#!/bin/busybox sh
+# The first kernel's life on an architecture for which there is no Python here: fill memory, load
+# the capture kernel, crash on the last processor.
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+exec </dev/console >/dev/console 2>&1
+. /settings
+
+fail() {
+    echo "FAILED: $1"
+    poweroff -f
+    sleep 60
+}
+
+for module in /modules/*; do
+    insmod "$module" || fail "insmod $module"
+done
+
+mount -t tmpfs tmpfs /run
+yes 'a page of tmpfs' | head -c 9000000 >/run/file
+dd if=/dev/vdb of=/dev/null bs=1M count=12 2>/dev/null # a block device's page cache
+# Free huge pages, of every size that there is.
+for size in /sys/kernel/mm/hugepages/*; do
+    echo 2 >"$size/nr_hugepages"
+done
+# Anonymous memory, huge pages too.
+awk 'BEGIN { s = "anonymous memory"; while (length(s) < 12000000) s = s s; system("sleep 3600") }' &
+yes 'a pipe waits' | head -c 9000000 | tail -c 8000000 | sleep 3600 &
+sleep 3
+printf '<12>several\n  lines\nof one record\n' >/dev/kmsg
+printf '<13>caf\303\251 \377\001 \033[1m\n' >/dev/kmsg
+
+# shellcheck disable=SC2154 # from /settings
+eval "$prepare"
+# shellcheck disable=SC2154
+/tools/ld.so --library-path /tools /tools/kexec -p "-$loader" /vmlinuz --initrd=/capture.img \
+    --append="$capture" || fail "kexec: exit $?"
+grep -q 1 /sys/kernel/kexec_crash_loaded || fail "no capture kernel is loaded"
+dd if=/proc/kpageflags of=/dev/vdd bs=64k conv=notrunc,fsync || fail "kpageflags"
+echo 1 >/proc/sys/kernel/sysrq
+last=$(grep -c '^processor' /proc/cpuinfo)
+taskset "$(printf %x $((1 << (last - 1))))" sh -c 'echo c >/proc/sysrq-trigger'
+fail "the kernel did not crash"

@@ -1,0 +1,69 @@
+"""Programs of another architecture: from its Debian packages, with their libraries and loader."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elftools.elf.elffile import ELFFile
+
+from .apt import Apt, cache_folder
+from .oracle import unpacked
+from .tools import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LOADER = "ld.so"  # runs each of them: ld.so --library-path FOLDER FOLDER/PROGRAM
+
+
+def fetch(suite: str, arch: str, package: str, programs: Iterable[str]) -> Path:
+    """A folder with programs of one package, what they are linked to, and their loader."""
+    target = cache_folder() / "programs" / f"{package}-{suite}-{arch}"
+    if target.is_dir():
+        return target
+    work = target.with_name(f"{target.name}-{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        roots = unpacked(Apt(suite, arch), package, work)
+        _gather(roots, programs, work / "ready")
+        (work / "ready").rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _gather(roots: list[Path], programs: Iterable[str], target: Path) -> None:
+    # An absolute link would lead out of the packages, to the host's own file.
+    files = {
+        path.name: path
+        for root in roots
+        for path in root.rglob("*")
+        if path.is_file() and path.resolve().is_relative_to(root.resolve())
+    }
+    target.mkdir()
+    todo = list(programs)
+    while todo:
+        name = todo.pop()
+        if (target / name).exists():
+            continue
+        if name not in files:
+            raise HostError(f"{name}: in none of the packages")
+        shutil.copy(files[name], target / name)
+        loader, libraries = _linked(files[name])
+        todo += libraries
+        if loader:
+            shutil.copy(files[Path(loader).name], target / LOADER)
+
+
+def _linked(path: Path) -> tuple[str, list[str]]:
+    """The loader that a program names, and the libraries."""
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        loader = next((s.get_interp_name() for s in elf.iter_segments("PT_INTERP")), "")
+        dynamic = elf.get_section_by_name(".dynamic")
+        tags = dynamic.iter_tags("DT_NEEDED") if dynamic else ()
+        return loader, [tag.needed for tag in tags]
