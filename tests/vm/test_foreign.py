@@ -34,9 +34,7 @@ def crashed(
 
 
 @pytest.mark.parametrize("name", foreign.CHECKS)
-def test_check(
-    crashed: Crashed, name: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_check(crashed: Crashed, name: str, record_property: Callable[[str, object], None]) -> None:
     if reason := foreign.without(crashed.target, name):
         pytest.skip(reason)
     told = foreign.CHECKS[name](crashed)
