@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -67,15 +68,17 @@ class Dump:
         Some headers leave out what was reserved early: riscv64's page tables. Then what is there
         now counts, too.
         """
+        found: Kernel | FormatError
         try:
-            return self._kernel(self.memory)
+            found = self._kernel(self.memory)
         except FormatError as error:
-            if self.around is None:
-                raise
-            try:
+            found = error
+        if self.around and (isinstance(found, FormatError) or not found.space.paging):
+            with contextlib.suppress(FormatError):
                 return self._kernel(self.around)
-            except FormatError:
-                raise error from None
+        if isinstance(found, FormatError):
+            raise found
+        return found
 
     def _kernel(self, memory: Memory) -> Kernel:
         from .kernel import Kernel
