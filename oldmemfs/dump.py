@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ class Dump:
     cpus: tuple[bytes, ...]  # the notes of each processor; nothing of one that was offline
     page_size: int
     warnings: tuple[str, ...]
-    around: Memory | None = None  # `memory`, and what is now where the header has none
+    raw: bool = False  # `present` has the dead kernel's memory where the header has none, too
 
     @cached_property
     def vmcoreinfo(self) -> Vmcoreinfo:
@@ -67,15 +68,18 @@ class Dump:
         Some headers leave out what was reserved early: riscv64's page tables. Then what is there
         now counts, too.
         """
+        found: Kernel | FormatError
         try:
-            return self._kernel(self.memory)
+            found = self._kernel(self.memory)
         except FormatError as error:
-            if self.around is None:
-                raise
-            try:
-                return self._kernel(self.around)
-            except FormatError:
-                raise error from None
+            found = error
+        if self.raw and (isinstance(found, FormatError) or not found.space.paging):
+            runs = tuple(place([*self.memory.runs, *self.present.runs]))
+            with contextlib.suppress(FormatError):
+                return self._kernel(Memory(runs, self.present.windows))
+        if isinstance(found, FormatError):
+            raise found
+        return found
 
     def _kernel(self, memory: Memory) -> Kernel:
         from .kernel import Kernel
@@ -203,19 +207,18 @@ def from_blob(
     )
     merged = procvmcore.merge(header, found, flavour, origin)
     moved = [p.offset != p.paddr for p in header.loads]
-    memory = restored(present, header.loads, moved, page_size)
     return Dump(
         source=source,
         origin=origin,
         header=merged.header,
         core=merged.layout(),
         present=present,
-        memory=memory,
+        memory=restored(present, header.loads, moved, page_size),
         notes=merged.notes,
         cpus=processors(found.values(), header.big_endian),
         page_size=page_size,
         warnings=(*warnings, *more, *odd(header, merged, origin)),
-        around=Memory(tuple(place([*memory.runs, *present.runs])), present.windows),
+        raw=True,
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
+import os
 import re
 import shutil
 import struct
@@ -29,6 +29,7 @@ from oldmemfs.memmap import memory_map
 from oldmemfs.options import Options
 from oldmemfs.pages import classify, sections
 from oldmemfs.plan import Plan
+from oldmemfs.printk import as_text
 from oldmemfs.ranges import Range
 from oldmemfs.rules import Rules
 from oldmemfs.sources import open_source
@@ -104,6 +105,10 @@ class Target:
     copy: str = _ALL_OF_IT  # shell words that write /proc/vmcore to its disk
 
 
+_I386 = Target(
+    "i386", "6.1", "686-pae", "qemu-system-i386", "qemu-system-x86", "pc", "max", "ttyS0", "pc",
+    word=4, memory_mib=1280, oracle="bookworm",
+)  # fmt: skip
 _ARM = Target(
     "arm64", "6.1", "cloud-arm64", "qemu-system-aarch64", "qemu-system-arm", "virt,gic-version=3",
     "cortex-a72", "ttyAMA0", "virt",
@@ -114,11 +119,9 @@ _POWER = Target(
     disk=",vectors=0",  # emulated MSI-X interrupts get lost
     live=8,  # yield_count in each CPU's lppaca
 )  # fmt: skip
-TARGETS = {
-    "i386": Target(
-        "i386", "6.1", "686-pae", "qemu-system-i386", "qemu-system-x86", "pc", "max", "ttyS0",
-        "pc", word=4, memory_mib=1280, oracle="bookworm",
-    ),
+# About a minute each, two for the one with 52 bits.
+TESTED = {
+    "i386": _I386,
     "arm64": replace(_ARM, oracle="bookworm", prepare=_NAME_TEXT),
     "arm64-stock": replace(_ARM, copy=_NOTHING),
     "arm64-6.12": replace(_ARM, series="6.12", oracle="sid", mend=_MEND, restore="bits 52"),
@@ -131,6 +134,13 @@ TARGETS = {
         "ttyS0", "riscv-virt", tools="sid",
     ),
 }  # fmt: skip
+TARGETS = {  # and those that are crashed by hand
+    **TESTED,
+    "i386-686": replace(_I386, flavour="686"),
+    "arm64-16k": replace(_ARM, series="6.12", flavour="arm64-16k", cpu="max"),
+    "ppc64le-4k": replace(_POWER, series="6.12", oracle=None),  # 1.7.8 misreads its large leaves
+    "ppc64le-6.12": replace(_POWER, series="6.12", flavour="powerpc64le-64k", oracle="sid"),
+}
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ class Crashed:
         target = self.target
         with (self.machine.work / "dumps").open("rb") as file:
             file.seek(target.levels.index(level) * _slot(target) * MIB)
-            return bitmaps(dump_head(io.BufferedReader(file)), 428 if target.word == 8 else 416)
+            return bitmaps(dump_head(file), 428 if target.word == 8 else 416)
 
     def options(self, *, searched: bool = False) -> Options:
         header = None if searched else self.header()
@@ -242,6 +252,8 @@ def crash(target: Target, work: Path) -> Crashed:
     crashed = Crashed(target, machine, time.monotonic() - began)
     if "end" not in crashed.report:
         raise HostError(f"the capture kernel did not come to its end:\n{machine.tail()}")
+    if target.copy != _NOTHING:
+        os.truncate(crashed.core, crashed.size)
     return crashed
 
 
@@ -339,8 +351,7 @@ def check_vmcore(crashed: Crashed) -> str:
 
 
 def _different(at: int, ours: bytes, theirs: bytes) -> list[int]:
-    """Where the bytes differ, as far as the first is not the disk's rest."""
-    if ours == theirs[: len(ours)]:
+    if ours == theirs:
         return []
     pairs = zip(ours, theirs, strict=False)
     return [at + i for i, (one, other) in enumerate(pairs) if one != other]
@@ -379,6 +390,18 @@ def check_clamped(crashed: Crashed) -> str:
                 assert not faults
                 assert data == ram.read(piece), f"{load.paddr + at:#x}"
     return f"{plan.size} bytes, in the guest {crashed.text('size')}"
+
+
+def check_saved(crashed: Crashed) -> str:
+    """A saved /proc/vmcore tells the same, as far as page tables are in it."""
+    saved = open_source(str(crashed.core), Options())
+    assert as_text(saved.log) == as_text(crashed.dump.log)
+    if crashed.dump.kernel.space.paging and not saved.kernel.space.paging:
+        return "the log; the page tables are not in it"
+    parts = [filtered(dump.kernel, dump.header, dump.notes, 31) for dump in (saved, crashed.dump)]
+    assert parts[0].report() == parts[1].report()
+    assert parts[0].classes.kept.bits == parts[1].classes.kept.bits
+    return "the log, the pages, the report"
 
 
 def check_dmesg(crashed: Crashed) -> str:
@@ -461,7 +484,7 @@ def check_flags(crashed: Crashed) -> str:
     lost, more = len(theirs - ours), len(ours - theirs)
     told = f"{len(ours)} of {len(whole)} pages kept, {len(theirs)} by kpageflags; "
     told += f"{lost} of them not here, {more} only here"
-    assert lost + more < len(whole) / 100, told
+    assert lost + more < len(whole) / 50, told
     return told
 
 
@@ -526,7 +549,7 @@ def without(target: Target, name: str) -> str:
     if (name == "clamped") != (target.copy == _NOTHING):
         if name == "clamped":
             return "all PT_LOADs are memory"
-        if name in ("vmcore", "dmesg", "pages"):
+        if name in ("vmcore", "dmesg", "pages", "saved"):
             return "reading /proc/vmcore takes this capture kernel down"
     if name == "pages" and not target.oracle:
         return "no makedumpfile follows this kernel"
@@ -536,7 +559,7 @@ def without(target: Target, name: str) -> str:
 def main() -> int:
     """Exit status 0: all checks held; 1: some did not; 2: a crash could not be made."""
     parser = argparse.ArgumentParser(prog="python -m tests.vm.foreign", description=__doc__)
-    parser.add_argument("targets", nargs="*", default=list(TARGETS), metavar="TARGET",
+    parser.add_argument("targets", nargs="*", default=list(TESTED), metavar="TARGET",
                         help=", ".join(TARGETS))  # fmt: skip
     parser.add_argument("--cpu", help="QEMU's CPU model")
     parser.add_argument("--loader", choices=("s", "c"), help="kexec -s or -c")
