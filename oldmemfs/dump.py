@@ -74,8 +74,9 @@ class Dump:
         except FormatError as error:
             found = error
         if self.raw and (isinstance(found, FormatError) or not found.space.paging):
-            runs = tuple(place([*self.memory.runs, *self.present.runs]))
             with contextlib.suppress(FormatError):
+                self._kernel(self.present)  # if that makes no sense either, spare what follows
+                runs = tuple(place([*self.memory.runs, *self.present.runs]))
                 return self._kernel(Memory(runs, self.present.windows))
         if isinstance(found, FormatError):
             raise found

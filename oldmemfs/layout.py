@@ -52,7 +52,8 @@ class Layout:
     @property
     def data(self) -> bytes:
         """What the ``BYTES`` extents point into."""
-        return b"".join(self._data)
+        self._data = [b"".join(self._data)]  # of one piece this makes no copy
+        return self._data[0]
 
     def bytes(self, data: bytes, label: str) -> None:
         """Append these bytes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .view import LiveView, View
 
 ROOT = 1  # what FUSE calls the root
+_NONE: dict[bytes, int] = {}  # a file's children
 
 
 @dataclass(slots=True)
@@ -20,18 +21,18 @@ class Node:
     inode: int
     view: View | LiveView | None
     parent: int
-    children: dict[bytes, int] = field(default_factory=dict)
+    children: dict[bytes, int]
 
 
 def grow(views: Iterable[View | LiveView]) -> dict[int, Node]:
     """All nodes by inode."""
-    nodes = {ROOT: Node(ROOT, None, ROOT)}
+    nodes = {ROOT: Node(ROOT, None, ROOT, {})}
 
     def child(parent: Node, name: bytes, view: View | LiveView | None) -> Node:
         inode = parent.children.get(name)
         if inode is None:
             inode = len(nodes) + ROOT
-            nodes[inode] = Node(inode, view, parent.inode)
+            nodes[inode] = Node(inode, view, parent.inode, _NONE if view else {})
             parent.children[name] = inode
         return nodes[inode]
 

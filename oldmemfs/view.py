@@ -54,7 +54,7 @@ class Catalog:
         self.views = tuple(views)
         self.badpages = badpages
         self._plans: dict[str, Plan | OldmemError] = {}
-        self._locks = {view.name: threading.Lock() for view in views}
+        self._locks: dict[str, threading.Lock] = {}
 
     def known(self, view: View | LiveView) -> Plan | OldmemError | None:
         """The view's plan, or why it has none, as far as that is known by now."""
@@ -65,7 +65,7 @@ class Catalog:
 
         Raises the ``OldmemError`` for which it cannot be built.
         """
-        with self._locks[view.name]:
+        with self._locks.setdefault(view.name, threading.Lock()):
             known = self._plans.get(view.name)
             if known is None:
                 try:

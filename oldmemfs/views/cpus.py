@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import registers
@@ -16,25 +15,33 @@ if TYPE_CHECKING:
     from ..dump import Dump
 
 
-def _registers(number: int, dump: Dump) -> Layout:
-    header = dump.header
-    found = list(notes(dump.cpus[number], header.big_endian))
-    drawn = Layout()
-    drawn.bytes(registers.as_text(header.machine, header.big_endian, found).encode(), "registers")
-    return drawn
+class _Cpu:
+    """One of thousands, perhaps: no larger than it must be."""
 
+    __slots__ = ("number",)
 
-def _prstatus(number: int, dump: Dump) -> Layout:
-    """The raw note, header and name included; nothing of a processor that was offline."""
-    drawn = Layout()
-    for note in notes(dump.cpus[number], dump.header.big_endian):
-        drawn.bytes(dump.cpus[number][: note.end], "note")
-        break
-    return drawn
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def registers(self, dump: Dump) -> Layout:
+        header = dump.header
+        found = list(notes(dump.cpus[self.number], header.big_endian))
+        drawn = Layout()
+        drawn.bytes(registers.as_text(header.machine, header.big_endian, found).encode(), "text")
+        return drawn
+
+    def prstatus(self, dump: Dump) -> Layout:
+        """The raw note, header and name included; nothing of a processor that was offline."""
+        data, drawn = dump.cpus[self.number], Layout()
+        for note in notes(data, dump.header.big_endian):
+            drawn.bytes(data[: note.end], "note")
+            break
+        return drawn
 
 
 def of(dump: Dump) -> Iterator[View]:
     """Two files for each processor that has a note, be it an empty one."""
     for number in range(len(dump.cpus)):
-        yield View(f"cpu/{number}/registers", partial(_registers, number), "cat")
-        yield View(f"cpu/{number}/prstatus", partial(_prstatus, number), "programs: an ELF note")
+        cpu = _Cpu(number)
+        yield View(f"cpu/{number}/registers", cpu.registers, "cat")
+        yield View(f"cpu/{number}/prstatus", cpu.prstatus, "programs: an ELF note")
