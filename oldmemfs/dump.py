@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from . import elfcore, procvmcore
-from .errors import OldmemError
+from .errors import FormatError, OldmemError
 from .layout import Layout
 from .memory import Memory, Run, place
 from .notes import NT_PRSTATUS, vmcoreinfo_text
@@ -51,6 +52,7 @@ class Dump:
     cpus: tuple[bytes, ...]  # the notes of each processor; nothing of one that was offline
     page_size: int
     warnings: tuple[str, ...]
+    physical: bool = False  # whether `present` goes by physical addresses
 
     @cached_property
     def vmcoreinfo(self) -> Vmcoreinfo:
@@ -62,13 +64,30 @@ class Dump:
         """The dead kernel, readable by its own addresses.
 
         Raises ``FormatError`` where VMCOREINFO and the memory do not fit together.
+
+        riscv64's header leaves out what was reserved early, the page tables too. Then what is
+        there now counts.
         """
+        found: Kernel | FormatError
+        try:
+            found = self._kernel(self.memory)
+        except FormatError as error:
+            found = error
+        left_out = self.physical and self.header.machine == elfcore.EM_RISCV
+        if left_out and (isinstance(found, FormatError) or not found.space.paging):
+            around = place([*self.memory.runs, *self.present.runs])
+            with contextlib.suppress(FormatError):
+                return self._kernel(Memory(tuple(around), self.present.windows))
+        if isinstance(found, FormatError):
+            raise found
+        return found
+
+    def _kernel(self, memory: Memory) -> Kernel:
         from .kernel import Kernel
 
         loads = [(p.vaddr, p.paddr, p.memsz) for p in self.header.loads]
-        return Kernel.of(
-            self.memory, self.vmcoreinfo, self.header.machine, self.header.big_endian, loads
-        )
+        machine, big_endian = self.header.machine, self.header.big_endian
+        return Kernel.of(memory, self.vmcoreinfo, machine, big_endian, loads)
 
     @cached_property
     def log(self) -> Log:
@@ -201,6 +220,7 @@ def from_blob(
         cpus=processors(found.values(), header.big_endian),
         page_size=page_size,
         warnings=(*warnings, *more, *odd(header, merged, origin)),
+        physical=True,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .freelists import FreeLists
 from .kernelcore import KernelCore, build
 from .memmap import memory_map
-from .musts import musts, restore
+from .musts import absent, musts, restore
 from .pages import Class, Classes, classify, sections
 from .ranges import Range
 from .rules import Rules
@@ -36,7 +36,7 @@ class Filtered:
     classes: Classes
     core: KernelCore
     restored: tuple[str, ...]  # must-haves that had been excluded
-    unlisted: tuple[str, ...]  # free pages that are kept, where the kernel's lists were walked
+    others: tuple[str, ...]  # of the free lists that were walked, and of what is in no PT_LOAD
 
     @property
     def doubts(self) -> list[str]:
@@ -45,7 +45,7 @@ class Filtered:
         found = [f"{counts[c]} pages are kept: {why}" for c, why in _DOUBTS.items() if counts[c]]
         if self.classes.no_section:
             found.append(f"{self.classes.no_section} pages are kept: they have no struct page")
-        return [*found, *self.classes.gaps, *self.unlisted, *self.restored, *self.core.remarks]
+        return [*found, *self.classes.gaps, *self.others, *self.restored, *self.core.remarks]
 
     def report(self) -> str:
         """Pages by class, line by line in the order and words of makedumpfile --show-stats.
@@ -92,6 +92,8 @@ def filtered(
     free = FreeLists(kernel, maps)
     blocks = free.blocks() if level & 16 and not rules.orders else ()
     classes = classify(kernel.memory, loads, sections(kernel, maps), rules, level, watch, blocks)
-    restored = restore(classes.kept, classes.zeros, musts(kernel, maps))
+    needed = list(musts(kernel, maps))
+    restored = restore(classes.kept, classes.zeros, needed)
     core = build(header, notes, classes.kept, classes.zeros)
-    return Filtered(classes, core, tuple(restored), tuple(free.doubts))
+    outside = absent(classes.kept, needed)
+    return Filtered(classes, core, tuple(restored), (*free.doubts, *outside))

@@ -50,14 +50,30 @@ def restore(kept: Kept, zeros: Sequence[Range], needed: Iterable[Must]) -> list[
     """Put back what of ``needed`` was excluded, but for ``zeros``; returns a line for each."""
     lines = []
     for must in needed:
-        shift = kept.page_shift
-        pages = Range(must.bytes.start >> shift, ((must.bytes.end - 1) >> shift) + 1)
-        lost = kept.restore(pages, zeros)
+        lost = kept.restore(_pages(must, kept), zeros)
         if lost:
-            first = f"first at {lost[0].start << shift:#x}"
+            first = f"first at {lost[0].start << kept.page_shift:#x}"
             count = sum(r.size for r in lost)
             lines.append(f"{must.name}: {count} pages had been excluded, {first}; they are kept")
     return lines
+
+
+def absent(kept: Kept, needed: Iterable[Must]) -> list[str]:
+    """What of ``needed`` the dump cannot have: it is in no PT_LOAD. A line, or none."""
+    outside = []
+    for must in needed:
+        pages = _pages(must, kept)
+        if sum(ram.pages for ram in kept.cut(pages)) < pages.size:
+            outside.append(must.name)
+    if not outside:
+        return []
+    names = ", ".join(dict.fromkeys(outside))
+    return [f"in no PT_LOAD, so readers of the dump will not find them: {names}"]
+
+
+def _pages(must: Must, kept: Kept) -> Range:
+    shift = kept.page_shift
+    return Range(must.bytes.start >> shift, ((must.bytes.end - 1) >> shift) + 1)
 
 
 def _virtual(kernel: Kernel, name: str, virt: int, size: int) -> Iterator[Must]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from crash import DATA, IMAGE_SIZE, ROOT, Crash, Model
+from crash import DATA, IMAGE_SIZE, ROOT, UTS, Crash, Model
 from crash_arch import AARCH64, RISCV64, X86_64, Machine
 from crash_arch_more import MACHINES
 
@@ -166,6 +166,21 @@ def test_riscv64_without_the_numbers(machine: Machine) -> None:
     assert memory_map(crash.kernel()) == crash.maps
     with pytest.raises(FormatError, match="from no offset"):
         crash.kernel(loads=())
+
+
+@each_riscv
+def test_riscv64_without_tables(machine: Machine) -> None:
+    """What VMCOREINFO says of the image and of the linear map is enough for those two."""
+    crash = Crash(machine)
+    crash.ram.write(machine.image_phys + ROOT, bytes(4096))
+    kernel = crash.kernel()
+    assert kernel.space.paging is None
+    assert kernel.phys(machine.image + UTS) == machine.image_phys + UTS
+    assert kernel.phys(machine.linear + 0x90001234) == 0x90001234
+    assert list(kernel.extents(machine.vmemmap, 0x1000)) == [(None, 0x1000)]
+    crash.lines["NUMBER(PAGE_OFFSET)"] = "0xffffffffffff0000"
+    with pytest.raises(FormatError, match="from no offset"):
+        crash.kernel()
 
 
 def test_riscv64_image_in_the_linear_map() -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from crash import Crash, Model
-from crash_arch import X86_64
+from crash_arch import RISCV64, X86_64
 from crash_arch_more import MACHINES
+from crash_elf import note
 from pagemodel import GENERATIONS
 
 from oldmemfs import pages
+from oldmemfs.dump import from_blob
 from oldmemfs.elfcore import parse
 from oldmemfs.errors import FormatError, OldmemError
 from oldmemfs.filtered import Filtered, filtered
 from oldmemfs.kept import Kept
+from oldmemfs.kernel import Kernel
 from oldmemfs.memmap import memory_map
 from oldmemfs.musts import Must, restore
+from oldmemfs.options import Options
 from oldmemfs.pages import Class, Classes, Watch, classify, sections
 from oldmemfs.plan import Plan
 from oldmemfs.ranges import Range
@@ -118,6 +123,39 @@ def test_struct_pages_that_cannot_be_read_keep_their_pages() -> None:
     assert all(p in found.classes.kept for p in range(0x10100, 0x10140))
     assert 0x100FF not in found.classes.kept
     assert "64 pages are kept: their struct page cannot be read" in found.doubts
+
+
+class Reserved(Crash):
+    """A riscv64 kernel whose loader left out what was reserved early: its page tables are there."""
+
+    @property
+    def loads(self) -> tuple[tuple[int, int, int], ...]:
+        image, (virt, phys, size) = super().loads
+        half = size // 2
+        return image, (virt + half, phys + half, half)
+
+
+def test_what_is_in_no_load_is_read_from_the_image() -> None:
+    crash = Reserved(RISCV64[2], pages={0x98000: ANON}, fill=PLAIN, lines={"NUMBER(PG_lru)": "4"})
+    blob = crash.elfcorehdr()
+    dump = from_blob(
+        parse(lambda at, size: blob[at : at + size], 0, "it"), crash.memory, Options(),
+        source="it", origin="it", page_size=None, release=None, known=crash.memory.ranges,
+    )  # fmt: skip
+    alone = Kernel.of(dump.memory, dump.vmcoreinfo, crash.machine.e_machine, False, crash.loads)
+    assert alone.space.paging is None  # image and linear map still can be read
+    with pytest.raises(FormatError, match="cannot be read"):
+        memory_map(alone)
+    assert memory_map(dump.kernel) == crash.maps
+    found = filtered(dump.kernel, dump.header, dump.notes, 30)
+    assert found.classes.counts[Class.USER] + found.classes.counts[Class.CACHE] == 1
+    assert 0x98000 not in found.classes.kept
+    assert found.doubts[-1].startswith("in no PT_LOAD, so readers of the dump will not find them: ")
+    crash.lines["SYMBOL(swapper_pg_dir)"] = "ffffffff80000000"
+    del crash.lines["NUMBER(KERNEL_LINK_ADDR)"]
+    wrong = replace(dump, notes=note(b"VMCOREINFO\0", 0, crash.text, "<"))
+    with pytest.raises(FormatError, match="lead back to it from no offset"):
+        _ = wrong.kernel
 
 
 def test_batches_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:

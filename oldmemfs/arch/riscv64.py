@@ -5,6 +5,9 @@ before::
 
     phys = virt - va_kernel_pa_offset                NUMBER(va_kernel_pa_offset)
     phys = virt - PAGE_OFFSET + phys_ram_base        NUMBER(PAGE_OFFSET), NUMBER(phys_ram_base)
+
+The loader leaves reserved memory out of the header, and the tables lie there: where they cannot be
+read, these two windows, the image's and the linear map's, show what they can.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..errors import FormatError
 from ..ranges import Range
 from .paging import NEVER, Address, Group, Level, Match, Paging, TableCache
-from .space import Arch, Evidence, SectionBits, Space
+from .space import Arch, Evidence, SectionBits, Space, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +49,26 @@ def _space(evidence: Evidence) -> Space:
             paging = Paging(cache, root, covers, _LEVELS[5 - depth :], _PPN, _PPN, entry, _NAPOT)
             if paging.holds(virt):
                 return Space(paging, first_pfn=first)
-    raise FormatError(f"riscv64: the page tables of {virt:#x} lead back to it from no offset")
+    windows = _windows(evidence.info, evidence.memory.end)
+    if not windows:
+        raise FormatError(f"riscv64: the page tables of {virt:#x} lead back to it from no offset")
+    return Space(None, windows, first_pfn=first)
+
+
+def _windows(info: Vmcoreinfo, end: int) -> tuple[Window, ...]:
+    """The image and the linear map, as VMCOREINFO says; nothing unless it says all."""
+    names = ("KERNEL_LINK_ADDR", "va_kernel_pa_offset", "PAGE_OFFSET", "phys_ram_base")
+    image, offset, linear, base = (info.number(name) for name in names)
+    if image is None or offset is None or linear is None or base is None:
+        return ()
+    top = 1 << 64
+    image, linear = image % top, linear % top
+    if not linear < linear + end - base <= image:
+        return ()
+    return (
+        Window(linear, linear + end - base, base),
+        Window(image, top, (image - offset) % top),
+    )
 
 
 def _roots(evidence: Evidence, virt: int) -> Iterator[int]:

@@ -5,4 +5,4 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
 apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends \
     binutils busybox-static cpio debian-archive-keyring debootstrap e2fsprogs fuse3 kexec-tools \
-    mount openssh-client qemu-system-x86 zstd
+    mount openssh-client qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-x86 zstd

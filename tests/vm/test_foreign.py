@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.vm
 
 
-@pytest.fixture(scope="module", params=foreign.TARGETS)
+@pytest.fixture(scope="module", params=foreign.TESTED)
 def crashed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Crashed]:

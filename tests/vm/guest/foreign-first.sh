@@ -39,6 +39,7 @@ eval "$prepare"
 /tools/ld.so --library-path /tools /tools/kexec -p "-$loader" /vmlinuz --initrd=/capture.img \
     --append="$capture" || fail "kexec: exit $?"
 grep -q 1 /sys/kernel/kexec_crash_loaded || fail "no capture kernel is loaded"
+dd if=/proc/kpageflags of=/dev/vdd bs=64k conv=notrunc,fsync || fail "kpageflags"
 echo 1 >/proc/sys/kernel/sysrq
 last=$(grep -c '^processor' /proc/cpuinfo)
 taskset "$(printf %x $((1 << (last - 1))))" sh -c 'echo c >/proc/sysrq-trigger'
