@@ -52,7 +52,7 @@ class Dump:
     cpus: tuple[bytes, ...]  # the notes of each processor; nothing of one that was offline
     page_size: int
     warnings: tuple[str, ...]
-    raw: bool = False  # `present` has the dead kernel's memory where the header has none, too
+    physical: bool = False  # whether `present` goes by physical addresses
 
     @cached_property
     def vmcoreinfo(self) -> Vmcoreinfo:
@@ -65,19 +65,19 @@ class Dump:
 
         Raises ``FormatError`` where VMCOREINFO and the memory do not fit together.
 
-        Some headers leave out what was reserved early: riscv64's page tables. Then what is there
-        now counts, too.
+        riscv64's header leaves out what was reserved early, the page tables too. Then what is
+        there now counts.
         """
         found: Kernel | FormatError
         try:
             found = self._kernel(self.memory)
         except FormatError as error:
             found = error
-        if self.raw and (isinstance(found, FormatError) or not found.space.paging):
+        left_out = self.physical and self.header.machine == elfcore.EM_RISCV
+        if left_out and (isinstance(found, FormatError) or not found.space.paging):
+            around = place([*self.memory.runs, *self.present.runs])
             with contextlib.suppress(FormatError):
-                self._kernel(self.present)  # if that makes no sense either, spare what follows
-                runs = tuple(place([*self.memory.runs, *self.present.runs]))
-                return self._kernel(Memory(runs, self.present.windows))
+                return self._kernel(Memory(tuple(around), self.present.windows))
         if isinstance(found, FormatError):
             raise found
         return found
@@ -219,7 +219,7 @@ def from_blob(
         cpus=processors(found.values(), header.big_endian),
         page_size=page_size,
         warnings=(*warnings, *more, *odd(header, merged, origin)),
-        raw=True,
+        physical=True,
     )
 
 
