@@ -7,6 +7,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 exec </dev/console >/dev/console 2>&1
+# shellcheck source=/dev/null
 . /settings
 
 fail() {
@@ -28,6 +29,7 @@ for size in /sys/kernel/mm/hugepages/*; do
 done
 # Anonymous memory, huge pages too.
 awk 'BEGIN { s = "anonymous memory"; while (length(s) < 12000000) s = s s; system("sleep 3600") }' &
+# shellcheck disable=SC2216 # nobody shall read it: tail holds all
 yes 'a pipe waits' | head -c 9000000 | tail -c 8000000 | sleep 3600 &
 sleep 3
 printf '<12>several\n  lines\nof one record\n' >/dev/kmsg
