@@ -43,6 +43,9 @@ class Apt:
                 f"APT::Architectures={arch}",
                 "APT::Sandbox::User=root",
                 "Acquire::Languages=none",
+                "Acquire::Retries=3",
+                # A mirror's sid may be weeks behind; the signatures are checked all the same.
+                "Acquire::Check-Valid-Until=false",
             )
             for word in ("-o", setting)
         ]
