@@ -12,12 +12,14 @@ of the memory.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
-from .errors import FormatError
+from .errors import FormatError, OldmemError
+from .files import read_text
 from .ranges import Range, intersect, subtract, union
 
 if TYPE_CHECKING:
@@ -46,8 +48,17 @@ def pages_of(bytes_: Iterable[Range], page_shift: int) -> list[Range]:
     return union(Range(r.start >> page_shift, (r.end + low) >> page_shift) for r in bytes_)
 
 
+def _spare_memory() -> int | None:
+    """Bytes that can be had before the kernel ends somebody, this daemon perhaps."""
+    found = re.search(r"^MemAvailable: +(\d+) kB$", read_text("/proc/meminfo") or "", re.MULTILINE)
+    return int(found[1]) << 10 if found else None
+
+
 class Kept:
-    """All pages of ``ranges`` (pfns; sorted and disjoint), kept until something clears them."""
+    """All pages of ``ranges`` (pfns; sorted and disjoint), kept until something clears them.
+
+    Raises ``FormatError`` for more pages than can be true, ``OldmemError`` for more bits than fit.
+    """
 
     def __init__(self, ranges: Iterable[Range], page_shift: int) -> None:
         ram: list[Ram] = []
@@ -60,7 +71,13 @@ class Kept:
         self.ram = tuple(ram)
         self.pages = total
         self.page_shift = page_shift
-        self.bits = bytearray(b"\xff") * ((total + 7) // 8)
+        size = (total + 7) // 8
+        if (spare := _spare_memory()) is not None and size > spare:
+            raise OldmemError(
+                f"a bit for each page takes {size >> 20} MiB and {spare >> 20} MiB are left here:"
+                " give the capture kernel more (crashkernel=), or save `vmcore`"
+            )
+        self.bits = bytearray(b"\xff") * size
         self.handle = ffi.from_buffer("uint8_t[]", self.bits)
 
     def bit(self, pfn: int) -> int | None:

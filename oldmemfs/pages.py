@@ -125,7 +125,8 @@ def classify(
 
     All addresses are the dead kernel's. Takes its time: call it in a thread.
 
-    Raises ``FormatError`` for more memory than can be true, ``OldmemError`` when it is cancelled.
+    Raises ``FormatError`` for more memory than can be true, ``OldmemError`` when it is cancelled or
+    there is no room for its bits.
     """
     assert 0 <= level <= MAX_LEVEL, level
     watch = watch or Watch()

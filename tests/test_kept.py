@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oldmemfs.errors import FormatError
+from oldmemfs.errors import FormatError, OldmemError
 from oldmemfs.kept import MAX_PAGES, Kept, pages_of
 from oldmemfs.layout import Layout
 from oldmemfs.memory import Memory, Run
@@ -144,6 +144,14 @@ def test_masked_pages_must_have_bits() -> None:
 def test_more_memory_than_there_is() -> None:
     with pytest.raises(FormatError, match="more than can be true"):
         Kept([Range(0, MAX_PAGES + 1)], 12)
+
+
+def test_the_bits_must_fit_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture kernel has 100 MB: whoever takes more is ended, and the dump is lost."""
+    monkeypatch.setattr("oldmemfs.kept.read_text", lambda _: "MemAvailable:    3072 kB\n")
+    assert Kept([Range(0, 3 << 23)], 12).pages == 3 << 23
+    with pytest.raises(OldmemError, match="takes 4 MiB and 3 MiB are left here"):
+        Kept([Range(0, 4 << 23)], 12)
 
 
 def test_partial_pages_count() -> None:
