@@ -21,5 +21,5 @@ MORE_PACKAGES="binutils cpio elfutils gdb makedumpfile procps pv rsync xz-utils 
 PYTHONPATH=build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0 \
     .venv/bin/pytest -q -m "not vm" -p no:cacheprovider tests/test_table.py tests/test_memory.py tests/test_mount.py
 
-# Side by side, each file in one process.
-exec .venv/bin/pytest -m "$vm" -n auto --maxprocesses 4 --dist loadscope "$@"
+# Side by side, each file in one process, those that take long first.
+exec .venv/bin/pytest -m "$vm" -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder "$@"
