@@ -6,12 +6,8 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .tools import HostError, run
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -73,7 +69,7 @@ class Apt:
             for address in addresses
         )
 
-    def unpack(self, packages: Sequence[str], target: Path) -> None:
+    def unpack(self, target: Path, *packages: str) -> None:
         """Lay packages over each other in a new folder."""
         work = target.with_name(f"unpack-{os.getpid()}")
         shutil.rmtree(work, ignore_errors=True)

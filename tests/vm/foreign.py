@@ -303,7 +303,7 @@ def _busybox(suite: str, arch: str) -> Path:
     if not root.is_dir():
         apt = Apt(suite, arch)
         apt.update()
-        apt.unpack(["busybox-static"], root)
+        apt.unpack(root, "busybox-static")
     return next(root.glob("**/bin/busybox"))
 
 

@@ -74,7 +74,7 @@ def fetch(
     release = _newest(apt, series, flavour)
     target = kernels / release
     if not target.is_dir():
-        apt.unpack(_packages(apt, release), target)
+        apt.unpack(target, *_packages(apt, release))
     return Kernel(release, target)
 
 

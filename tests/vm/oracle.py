@@ -51,7 +51,7 @@ def unpacked(apt: Apt, package: str, work: Path) -> list[Path]:
         if package in roots:
             continue
         roots[package] = work / package
-        apt.unpack([package], roots[package])
+        apt.unpack(roots[package], package)
         todo += [name for name in apt.dependencies(package) if re.match(r"lib|zlib", name)]
     return list(roots.values())
 

@@ -26,7 +26,7 @@ def main() -> int:
     try:
         with filling():
             apt.update()
-            apt.unpack(f"linux-image-{release}-dbg", cache_folder() / "symbols" / release)
+            apt.unpack(cache_folder() / "symbols" / release, f"linux-image-{release}-dbg")
     except HostError as error:
         print(error, file=sys.stderr)
         return 1
