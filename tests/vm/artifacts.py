@@ -34,7 +34,7 @@ def keep(outcome: Outcome, folder: Path) -> None:
         raise HostError("--keep: at most 3072 MiB of memory")
     folder.mkdir(parents=True, exist_ok=True)
     command = str(outcome.fact("cmdline"))
-    header, needed = _header(outcome.machine.ram, _address(command))
+    header, needed = _header(outcome.machine.ram, header_address(command))
     (folder / "elfcorehdr.bin").write_bytes(header)
     (folder / "cmdline").write_text(command + "\n")
     (folder / "iomem").write_text(str(outcome.fact("iomem")))
@@ -47,7 +47,8 @@ def keep(outcome: Outcome, folder: Path) -> None:
     run(["zstd", "-q", "-f", "-12", "--long=27", "-T0", "--rm", image])
 
 
-def _address(command: str) -> int:
+def header_address(command: str) -> int:
+    """Where a capture kernel's command line says that the ELF header is."""
     found = re.search(r"\belfcorehdr=(0x[0-9a-fA-F]+|\d+)([KMG]?)\b", command)
     if found is None:
         raise HostError(f"no elfcorehdr in {command!r}")

@@ -29,6 +29,7 @@ from .tools import HostError, need, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 SUITE = "bookworm"
 PACKAGES = (
@@ -274,6 +275,10 @@ class Crashed:
         if not found:
             raise HostError(f"no capture kernel was started; console:\n{self.machine.tail()}")
         return str(found[-1])
+
+    def mounted(self) -> AbstractContextManager[Path]:
+        """The machine's memory, as oldmemfs on the host gives it."""
+        return self.machine.mounted(f"elfcorehdr={self.header()}")
 
     def fetch(self, inside: str) -> Path:
         """A folder of the machine's disk, copied out."""

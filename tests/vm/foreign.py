@@ -35,7 +35,7 @@ from oldmemfs.rules import Rules
 from oldmemfs.sources import open_source
 
 from . import kernels, programs
-from .apt import Apt, cache_folder
+from .artifacts import header_address
 from .cache import filling
 from .guest.firstlook import as_vmcore_dmesg
 from .guest.oracle import Bitmap, bitmaps, dump_head
@@ -44,9 +44,11 @@ from .tools import HostError, find, run
 from .tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from oldmemfs.dump import Dump
+    from oldmemfs.kept import Kept
 
 MIB = 1 << 20
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
@@ -180,10 +182,7 @@ class Crashed:
         """The address of the ELF header that the capture kernel was told."""
         if told := self.report.get("elfcorehdr"):
             return int(struct.unpack_from(">Q", told)[0])
-        found = re.search(r"elfcorehdr=(0x[0-9a-f]+|\d+)(K?)", self.text("cmdline"))
-        if found is None:
-            raise HostError(f"no elfcorehdr in {self.text('cmdline')!r}")
-        return int(found[1], 0) << (10 if found[2] else 0)
+        return header_address(self.text("cmdline"))
 
     def bitmaps(self, level: int) -> tuple[Bitmap, Bitmap]:
         """What is memory, and what makedumpfile keeps of it at a level."""
@@ -200,19 +199,12 @@ class Crashed:
     def dump(self) -> Dump:
         return open_source(str(self.machine.ram), self.options())
 
-    @contextlib.contextmanager
-    def mounted(self) -> Iterator[Path]:
+    def mounted(self) -> AbstractContextManager[Path]:
         """The machine's memory, as oldmemfs on the host gives it."""
         words = [f"elfcorehdr={self.header():#x}"]
         if self.target.machine:
             words.append(f"machine={self.target.machine}")
-        with tempfile.TemporaryDirectory(prefix="oldmemfs-foreign-") as folder:
-            program = [sys.executable, "-P", "-m", "oldmemfs"]
-            run([*program, self.machine.ram, folder, "-o", ",".join(words)])
-            try:
-                yield Path(folder)
-            finally:
-                run(["umount", folder])
+        return self.machine.mounted(*words)
 
 
 def _slot(target: Target) -> int:
@@ -263,7 +255,8 @@ def _build(target: Target, kernel: kernels.Kernel, work: Path) -> Path:
         target.tools or suite, target.arch, "kexec-tools", ("kexec", "vmcore-dmesg")
     )
     base = Tree(work / "base")
-    base.write("bin/busybox", _busybox(suite, target.arch).read_bytes(), 0o755)
+    shell = programs.fetch(suite, target.arch, "busybox-static", ("busybox",))
+    base.write("bin/busybox", (shell / "busybox").read_bytes(), 0o755)
     for path in tools.iterdir():
         base.write(f"tools/{path.name}", path.read_bytes(), 0o755)
     for number, module in enumerate(_modules(kernel)):
@@ -296,15 +289,6 @@ def _build(target: Target, kernel: kernels.Kernel, work: Path) -> Path:
     for tree in (base, capture):
         shutil.rmtree(tree.root)
     return image
-
-
-def _busybox(suite: str, arch: str) -> Path:
-    root = cache_folder() / "programs" / f"busybox-{suite}-{arch}"
-    if not root.is_dir():
-        apt = Apt(suite, arch)
-        apt.update()
-        apt.unpack(root, "busybox-static")
-    return next(root.glob("**/bin/busybox"))
 
 
 def _modules(kernel: kernels.Kernel) -> list[bytes]:
@@ -505,8 +489,11 @@ def _kept(crashed: Crashed, level: int) -> set[int]:
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in crashed.dump.header.loads]
     maps = sections(dead, memory_map(dead))
     found = classify(dead.memory, loads, maps, rules, level & ~1)
-    kept = {pfn for run in found.kept.runs(_EVERYTHING) for pfn in range(*run)}
-    return kept & _whole(crashed)
+    return _pfns(found.kept) & _whole(crashed)
+
+
+def _pfns(kept: Kept) -> set[int]:
+    return {pfn for run in kept.runs(_EVERYTHING) for pfn in range(*run)}
 
 
 def check_kern(crashed: Crashed) -> str:
@@ -514,7 +501,7 @@ def check_kern(crashed: Crashed) -> str:
     dump = crashed.dump
     page = dump.kernel.page_size
     result = filtered(dump.kernel, dump.header, dump.notes, 31)
-    keep = {pfn for run in result.classes.kept.runs(_EVERYTHING) for pfn in range(*run)}
+    keep = _pfns(result.classes.kept)
     plan = Plan(result.core.layout, dump.memory)
     seen: set[int] = set()
     for phdr in result.core.header.loads:

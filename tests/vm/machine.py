@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .tools import HostError, need
+from .tools import HostError, need, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,17 @@ class Machine:
             raise HostError(f"no end after {timeout:.0f} s; console:\n{self.tail()}") from None
         if done.returncode != 0:
             raise HostError(f"qemu: exit {done.returncode}: {done.stderr.strip()}")
+
+    @contextlib.contextmanager
+    def mounted(self, *options: str) -> Iterator[Path]:
+        """Its memory, as oldmemfs on the host gives it."""
+        with tempfile.TemporaryDirectory(prefix="oldmemfs-host-") as folder:
+            words = (self.ram, folder, "-o", ",".join(options))
+            run([sys.executable, "-P", "-m", "oldmemfs", *words])
+            try:
+                yield Path(folder)
+            finally:
+                run(["umount", folder])
 
     def tail(self, lines: int = 40) -> str:
         """The last lines of the console."""

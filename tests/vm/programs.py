@@ -1,8 +1,9 @@
-"""Programs of another architecture: from its Debian packages, with their libraries and loader."""
+"""Programs of any suite and architecture: from Debian packages, with libraries and loader."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING
 from elftools.elf.elffile import ELFFile
 
 from .apt import Apt, cache_folder
-from .oracle import unpacked
 from .tools import HostError
 
 if TYPE_CHECKING:
@@ -19,30 +19,50 @@ if TYPE_CHECKING:
 LOADER = "ld.so"  # runs each of them: ld.so --library-path FOLDER FOLDER/PROGRAM
 
 
-def fetch(suite: str, arch: str, package: str, programs: Iterable[str]) -> Path:
+def fetch(
+    suite: str, arch: str, package: str, programs: Iterable[str], *, refresh: bool = False
+) -> Path:
     """A folder with programs of one package, what they are linked to, and their loader."""
     target = cache_folder() / "programs" / f"{package}-{suite}-{arch}"
-    if target.is_dir():
+    if target.is_dir() and not refresh:
         return target
     work = target.with_name(f"{target.name}-{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        roots = unpacked(Apt(suite, arch), package, work)
+        roots = _unpacked(Apt(suite, arch), package, work)
         _gather(roots, programs, work / "ready")
+        shutil.rmtree(target, ignore_errors=True)
         (work / "ready").rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
 
 
+def _unpacked(apt: Apt, package: str, work: Path) -> list[Path]:
+    """The roots of a package and of all libraries that it depends on."""
+    apt.update()
+    todo, roots = [package], dict[str, Path]()
+    while todo:
+        package = todo.pop()
+        if package in roots:
+            continue
+        roots[package] = work / package
+        apt.unpack(roots[package], package)
+        todo += [name for name in apt.dependencies(package) if re.match(r"lib|zlib", name)]
+    return list(roots.values())
+
+
 def _gather(roots: list[Path], programs: Iterable[str], target: Path) -> None:
-    # An absolute link would lead out of the packages, to the host's own file.
+    # An absolute link would lead out of the packages, to the host's own file; share/ has hooks and
+    # the like of the same name.
     files = {
         path.name: path
         for root in roots
         for path in root.rglob("*")
-        if path.is_file() and path.resolve().is_relative_to(root.resolve())
+        if path.is_file()
+        and path.resolve().is_relative_to(root.resolve())
+        and "share" not in path.relative_to(root).parts
     }
     target.mkdir()
     todo = list(programs)

@@ -11,7 +11,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -50,18 +49,6 @@ def installed(work: Path) -> Path:
     return root
 
 
-@contextlib.contextmanager
-def mounted(crashed: debian.Crashed) -> Iterator[Path]:
-    """The machine's memory, as oldmemfs on the host gives it."""
-    with tempfile.TemporaryDirectory(prefix="oldmemfs-debian-") as folder:
-        where = f"elfcorehdr={crashed.header()}"
-        run([sys.executable, "-P", "-m", "oldmemfs", crashed.machine.ram, folder, "-o", where])
-        try:
-            yield Path(folder)
-        finally:
-            run(["umount", folder])
-
-
 def look(
     crashed: debian.Crashed, folder: Path, *, dump: str = "dump.*", log: str = "dmesg.*"
 ) -> Path:
@@ -72,7 +59,7 @@ def look(
     for path in (saved, saved_log):
         assert path.stat().st_mode & 0o077 == 0
     assert "sysrq triggered crash" in saved_log.read_text()
-    with mounted(crashed) as mount:
+    with crashed.mounted() as mount:
         run(["cmp", saved, mount / VIEW])
     said = crashed.console().split("reset_devices")[-1]
     assert "reboot: Restarting system" in said
@@ -203,7 +190,7 @@ def test_it_is_saved_over_nfs(place: Path, installed: Path) -> None:
     (saved,) = export.iterdir()
     assert saved.name == VIEW
     assert saved.stat().st_mode & 0o077 == 0
-    with mounted(crashed) as mount:
+    with crashed.mounted() as mount:
         run(["cmp", saved, mount / VIEW])
 
 
@@ -235,6 +222,6 @@ def test_it_survives_switch_root(place: Path, installed: Path) -> None:
     look(crashed, folder)
     unit = (folder / "look/unit").read_text().splitlines()
     assert {"ActiveState=active", "SubState=running"} <= set(unit)
-    with mounted(crashed) as mount:
+    with crashed.mounted() as mount:
         for name in ("dmesg", "filter-report"):
             assert (folder / "look" / name).read_bytes() == (mount / name).read_bytes()
