@@ -1,4 +1,4 @@
-"""The mount table: asked by path, or held open and waited on."""
+"""The mount table: asked by path or by device, or held open and waited on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import re
 import select
 from typing import TYPE_CHECKING
 
-import trio
-
 from .files import read_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
 _TABLE = "/proc/self/mountinfo"
@@ -21,12 +20,22 @@ _DEVICE, _ROOT, _POINT = 2, 3, 4  # fields of a line
 def mounts_at(path: str) -> list[list[str]]:
     """The mounts on a path, as fields of mountinfo, the topmost last; asks no file system."""
     name = os.fsencode(path)
-    lines = (line.split() for line in (read_bytes(_TABLE) or b"").splitlines())
     return [
         [field.decode(errors="replace") for field in fields]
-        for fields in lines
+        for fields in _lines(read_bytes(_TABLE) or b"")
         if _plain(fields[_POINT]) == name
     ]
+
+
+def is_tmpfs(number: int) -> bool:
+    """Whether a device, as stat gives it, is a tmpfs that is mounted here."""
+    device = b"%d:%d" % (os.major(number), os.minor(number))
+    table = _lines(read_bytes(_TABLE) or b"")
+    return any(f[_DEVICE] == device and f[f.index(b"-") + 1] == b"tmpfs" for f in table)
+
+
+def _lines(table: bytes) -> Iterator[list[bytes]]:
+    return (line.split() for line in table.splitlines())
 
 
 def _plain(field: bytes) -> bytes:
@@ -51,10 +60,12 @@ class MountTable:
     def has(self, device: str) -> bool:
         """Whether a file system is mounted anywhere; a bind mount of one of its files is not it."""
         self._file.seek(0)
-        lines = (line.split() for line in self._file.read().splitlines())
+        lines = _lines(self._file.read())
         return any(f[_DEVICE] == device.encode() and f[_ROOT] == b"/" for f in lines)
 
     async def changed(self) -> None:
         """Wait for a change since the last wait."""
+        import trio
+
         await trio.lowlevel.wait_readable(self._changes.fileno())
         self._changes.poll(0)

@@ -18,8 +18,8 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from .files import read_text
 from .memory import Access
+from .mounts import is_tmpfs
 from .ranges import Range
 from .table import Windows
 
@@ -38,7 +38,7 @@ class Resident:
     """What of a file is mapped: nothing, if that does not pay."""
 
     def __init__(self, fd: int) -> None:
-        self._data = _data(fd) if sys.maxsize > 16 * _GIB and _on_tmpfs(fd) else []
+        self._data = _data(fd) if sys.maxsize > 16 * _GIB and is_tmpfs(os.fstat(fd).st_dev) else []
         self.windows = Windows(_GIB, 16, words=False, least=_GIB) if self._data else None
 
     def mapped(self, runs: Iterable[Run]) -> Iterator[Run]:
@@ -63,13 +63,6 @@ def _part(run: Run, start: int, end: int) -> Run:
     """By file offset."""
     move = run.phys - run.offset
     return run.part(start + move, end + move)
-
-
-def _on_tmpfs(fd: int) -> bool:
-    number = os.fstat(fd).st_dev
-    device = f"{os.major(number)}:{os.minor(number)}"
-    lines = [line.split() for line in (read_text("/proc/self/mountinfo") or "").splitlines()]
-    return any(x[2] == device and x[x.index("-") + 1] == "tmpfs" for x in lines)
 
 
 def _data(fd: int) -> list[Range]:

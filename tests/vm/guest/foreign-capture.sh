@@ -1,15 +1,6 @@
-#!/bin/busybox sh
+# shellcheck shell=sh
 # The capture kernel's life: the truth goes to three disks. vda: a tar of what is small; vdb:
 # /proc/vmcore; vdc: what makedumpfile makes of it, one dump a slot.
-/bin/busybox mkdir -p /proc /sys /dev /tmp /out
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-exec </dev/console >/dev/console 2>&1
-# shellcheck source=/dev/null
-. /settings
-
 for module in /modules/*; do
     insmod "$module"
 done
@@ -19,6 +10,7 @@ report() {
     sync
 }
 
+mkdir /out
 cd /out || exit
 cat /proc/cmdline >cmdline
 cat /proc/iomem >iomem

@@ -1,15 +1,5 @@
-#!/bin/busybox sh
-# The first kernel's life on an architecture for which there is no Python here: fill memory, load
-# the capture kernel, crash on the last processor.
-/bin/busybox mkdir -p /proc /sys /dev /tmp /run
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-exec </dev/console >/dev/console 2>&1
-# shellcheck source=/dev/null
-. /settings
-
+# shellcheck shell=sh
+# The first kernel's life: fill memory, load the capture kernel, crash on the last processor.
 fail() {
     echo "FAILED: $1"
     poweroff -f
@@ -20,6 +10,7 @@ for module in /modules/*; do
     insmod "$module" || fail "insmod $module"
 done
 
+mkdir /run
 mount -t tmpfs tmpfs /run
 yes 'a page of tmpfs' | head -c 9000000 >/run/file
 dd if=/dev/vdb of=/dev/null bs=1M count=12 2>/dev/null # a block device's page cache

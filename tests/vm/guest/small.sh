@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The small capture kernel's life: mount, look, read both cores, unmount, switch off.
 exec >/dev/ttyS1 2>&1
 tell() { printf '{"kind": "%s", "detail": "%s"}\n' "$1" "$2"; }
