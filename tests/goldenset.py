@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 from golden import folder, image
 
+from oldmemfs.memmap import memory_map
 from oldmemfs.options import Options
+from oldmemfs.pages import LONG, classify, sections
 from oldmemfs.plan import Plan
+from oldmemfs.ranges import Range
+from oldmemfs.rules import Rules
 from oldmemfs.sources import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from oldmemfs.dump import Dump
+    from oldmemfs.pages import Classes
 
 MIB = 1 << 20
 
@@ -33,6 +38,20 @@ def pfns(name: str, file: str) -> set[int]:
         first, last = (int(word, 16) for word in line.split())
         found.update(range(first, last + 1))
     return found
+
+
+def classes(crash: Dump, level: int, long: int = LONG) -> Classes:
+    """The crash's pages, told apart."""
+    dead = crash.kernel
+    rules = Rules.of(crash.vmcoreinfo, "x86_64", 8, big_endian=False)
+    loads = [Range(p.paddr, p.paddr + p.memsz) for p in crash.header.loads]
+    maps = sections(dead, memory_map(dead))
+    return classify(dead.memory, loads, maps, rules, level, long=long)
+
+
+def kept(found: Classes) -> set[int]:
+    """The page frames kept, but for long runs of zeros."""
+    return {p for r in found.kept.runs(Range(0, 1 << 40)) for p in range(*r)}
 
 
 def save(plan: Plan, path: Path) -> None:

@@ -6,34 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from golden import each_golden, folder
-from goldenset import dump, pfns
+from goldenset import classes, dump, kept, pfns
 
 from oldmemfs.filtered import filtered
-from oldmemfs.memmap import memory_map
-from oldmemfs.pages import LONG, Class, Classes, classify, sections
+from oldmemfs.pages import LONG, Class
 from oldmemfs.plan import Plan
 from oldmemfs.ranges import Range, union
-from oldmemfs.rules import Rules
 
 if TYPE_CHECKING:
     from oldmemfs.dump import Dump
 
 pytestmark = each_golden
 PAGE = 4096
-EVERYTHING = Range(0, 1 << 40)
-
-
-def classes(crash: Dump, level: int, long: int = LONG) -> Classes:
-    dead = crash.kernel
-    rules = Rules.of(crash.vmcoreinfo, "x86_64", 8, big_endian=False)
-    loads = [Range(p.paddr, p.paddr + p.memsz) for p in crash.header.loads]
-    maps = sections(dead, memory_map(dead))
-    return classify(dead.memory, loads, maps, rules, level, long=long)
-
-
-def kept(found: Classes) -> set[int]:
-    """The kept pages, without those that a PT_LOAD has a part of only: makedumpfile has none."""
-    return {p for r in found.kept.runs(EVERYTHING) for p in range(*r)}
 
 
 def whole(crash: Dump) -> set[int]:

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from golden import cases
-from goldenset import dump, save_vmcore
+from goldenset import classes, dump, kept, save_vmcore
 from pagemodel import Model, draw_page
 
 from oldmemfs.memmap import memory_map
 from oldmemfs.options import Options
-from oldmemfs.pages import classify, sections
 from oldmemfs.ranges import Range, union
-from oldmemfs.rules import Rules
 from oldmemfs.sources import open_source
 
 if TYPE_CHECKING:
@@ -64,11 +62,7 @@ def theirs(vmcore: Path, level: int, folder: Path) -> set[int]:
 
 
 def ours(crash: Dump, level: int) -> set[int]:
-    dead = crash.kernel
-    rules = Rules.of(crash.vmcoreinfo, "x86_64", 8, big_endian=False)
-    loads = [Range(p.paddr, p.paddr + p.memsz) for p in crash.header.loads]
-    found = classify(dead.memory, loads, sections(dead, memory_map(dead)), rules, level & ~1)
-    return {p for r in found.kept.runs(Range(0, 1 << 40)) for p in range(*r)} - {0x9F}
+    return kept(classes(crash, level & ~1)) - {0x9F}
 
 
 class Patient:
