@@ -218,7 +218,7 @@ def from_blob(
         notes=merged.notes,
         cpus=processors(found.values(), header.big_endian),
         page_size=page_size,
-        warnings=(*warnings, *more, *odd(header, merged, origin)),
+        warnings=(*warnings, *more, *odd(header, merged, origin), *odd_page_size(options, info)),
         physical=True,
     )
 
@@ -238,6 +238,14 @@ def odd(header: Header, merged: procvmcore.Merged, origin: str) -> Iterator[str]
                "memory; they are in `vmcore` but not in `oldmem`")  # fmt: skip
     if header.bits == 32 and any(p.offset >> 32 for p in merged.header.phdrs):
         yield f"{origin}: ELF32 with more than 4 GiB: p_offset wraps, as in /proc/vmcore"
+
+
+def odd_page_size(options: Options, info: Vmcoreinfo) -> Iterator[str]:
+    """``-o page_size=`` against what the dead kernel says: rarely meant."""
+    given, said = options.page_size, info.page_size
+    if given and said and given != said:
+        yield (f"-o page_size={given}: VMCOREINFO says PAGESIZE={said}; this is right only if the "
+               "capture kernel's pages had another size than the dead kernel's")  # fmt: skip
 
 
 def of_file(

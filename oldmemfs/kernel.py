@@ -53,7 +53,7 @@ class Kernel:
         arch = arches.pick(machine)
         page_size = vmcoreinfo.page_size
         if page_size not in PAGE_SIZES:
-            raise FormatError(f"VMCOREINFO's PAGESIZE is {page_size}, which no kernel has")
+            raise FormatError(_no_page_size(vmcoreinfo))
         claims = tuple(Load(*load) for load in loads)
         evidence = Evidence(memory, vmcoreinfo, big_endian, page_size, claims)
         try:
@@ -137,3 +137,13 @@ class Kernel:
         raise FormatError(
             f"VMCOREINFO is of {release!r}, init_uts_ns at {symbol:#x} of {found[0]!r}"
         )
+
+
+def _no_page_size(info: Vmcoreinfo) -> str:
+    """Why VMCOREINFO gives no page size, for people."""
+    if not info.text:
+        return "there is no VMCOREINFO in the dump's notes: the kernel's memory is not understood"
+    said = info.values.get("PAGESIZE")
+    if said is None:
+        return "VMCOREINFO has no PAGESIZE line: the kernel's memory is not understood"
+    return f"VMCOREINFO says PAGESIZE={said[:40]}, which no kernel has"

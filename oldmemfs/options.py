@@ -90,15 +90,23 @@ def _elfcorehdr(value: str) -> int | str:
         return value
 
 
+def _number_or_0(value: str) -> int:
+    """A number; 0 for what is none, which the caller refuses in words of its own."""
+    try:
+        return number(value)
+    except UsageError:
+        return 0
+
+
 def _page_size(value: str) -> int:
-    size = number(value)
+    size = _number_or_0(value)
     if size & (size - 1) or not 1 << 10 <= size <= 1 << 20:
         raise UsageError(f"-o page_size={value}: give a power of two from 1K to 1M")
     return size
 
 
 def _dump_level(value: str) -> int:
-    level = number(value)
+    level = int(value) if re.fullmatch(r"[0-9]{1,2}", value) else 32
     if level > 31:
         raise UsageError(f"-o dump_level={value}: give 0 to 31, a sum of 1, 2, 4, 8 and 16")
     return level
@@ -163,6 +171,10 @@ def parse(lists: Iterable[str]) -> Options:
             options = replace(options, skip_notes=True)
         elif key in _VALUES and equals:
             options = replace(options, **{key: _VALUES[key](value)})  # type: ignore[arg-type]
+        elif key in _VALUES or key in ("ram", "layout", "notes"):
+            raise UsageError(f"-o {word}: needs a value: {key}=...; oldmemfs --help shows which")
+        elif equals and key in ("strict", "allow_other", "allow_root"):
+            raise UsageError(f"-o {word}: takes no value: write -o {key}, or leave it out")
         elif word == "strict":
             options = replace(options, strict=True)
         elif word in ("allow_other", "allow_root"):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from image import HEADER, LOAD, NOTE, Blob, Image, Segment, crashed
+from image import HEADER, LOAD, NOTE, Blob, Image, Segment, crashed, vmcore_of
 from mounting import OLDMEMFS, run
+from reading import catalog_of, plan_of, read_all
 
 from oldmemfs.cli import read_arguments
-from oldmemfs.errors import UsageError
+from oldmemfs.errors import SourceError, UsageError
 from oldmemfs.options import Piece, number, parse
 from oldmemfs.ranges import Range
+from oldmemfs.sources import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,14 +38,21 @@ def ram(tmp_path: Path) -> str:
         (["x", "-o", "source=tape"], 2, "give one of devmem, elf, raw"),
         (["x", "-o", "elfcorehdr=12zz"], 2, "give an address (0x hex) or a file's path"),
         (["x", "-o", "page_size=4097"], 2, "give a power of two"),
-        (["x", "-o", "page_size=many"], 2, "'many' is not a number"),
+        (["x", "-o", "page_size=many"], 2, "-o page_size=many: give a power of two"),
+        (["x", "-o", "dump_level=abc"], 2, "-o dump_level=abc: give 0 to 31"),
+        (["x", "-o", "dump_level=32"], 2, "-o dump_level=32: give 0 to 31"),
+        (["x", "-o", "dump_level"], 2, "-o dump_level: needs a value"),
+        (["x", "-o", "ram"], 2, "-o ram: needs a value"),
+        (["x", "-o", "strict=1"], 2, "-o strict=1: takes no value: write -o strict,"),
+        (["x", "-o", "allow_other=0"], 2, "takes no value: write -o allow_other,"),
         (["x", "-o", "note_align=8"], 2, "give one of 0, 4"),
         (["x", "-o", "ram=5-3@0"], 2, "START is not below END"),
         (["x", "-o", "ram=5"], 2, "give START-END@OFFSET in hex"),
         (["x", "-o", "ram=0-1000@0,machine=pc"], 2, "give one"),
-        (["--list", "/absent"], 1, "raw: /absent: No such file or directory"),
-        (["--list", "/dev/null"], 1, "/dev/null: not a regular file or block device"),
-        (["--list", "/tmp"], 1, "/tmp: not a regular file or block device"),
+        (["--list", "/absent"], 1, "oldmemfs: /absent: there is no such file\n"),
+        (["--list", "/etc/passwd/x"], 1, "oldmemfs: /etc/passwd/x: Not a directory\n"),
+        (["--list", "/dev/null"], 1, "oldmemfs: /dev/null: not a regular file or block device"),
+        (["--list", "/tmp"], 1, "oldmemfs: /tmp: not a regular file or block device"),
     ],
 )
 def test_one_clear_line(words: list[str], status: int, told: str) -> None:
@@ -71,6 +81,13 @@ def test_without_a_source_every_reason_is_told(tmp_path: Path) -> None:
         (b"KDUMP   " + bytes(100), "open it with crash or drgn"),
         (b"makedumpfile\0" + bytes(100), "makedumpfile -R"),
         (b"\x28\xb5\x2f\xfd" + bytes(100), "compressed with zstd"),
+        (b"EMiL" + bytes(100), "give -o source=raw,ram=START-END@OFFSET:..."),
+        (b"QFI\xfb" + bytes(100), "qemu-img convert -O raw FILE RAW"),
+        (b"LibvirtQemudSave" + bytes(100), "virsh dump --memory-only --format elf"),
+        (b"\xd2\xbe\xd2\xbe" + bytes(100), "mount the .vmem beside it"),
+        (b"PAGEDU64" + bytes(100), "a Windows crash dump: windbg or volatility3 read it"),
+        (b"\x7fVirtualBox SavedState V2.0\n" + bytes(100), "VBoxManage debugvm VM dumpvmcore"),
+        (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd" + bytes(100), "zgetdump -f elf FILE > CORE"),
         (bytes(8192), "no crash dump's ELF header in it"),
         (b"\x7fELF" + bytes(100), "broken ELF header"),
         (Blob([Segment(LOAD, 0x1000, 8)], fields={"type": 2}).pack(), "not a core"),
@@ -86,9 +103,36 @@ def test_files_that_are_no_dump(tmp_path: Path, data: bytes, told: str) -> None:
     done = run(*OLDMEMFS, "--list", str(path))
     assert done.returncode in (1, 2)
     assert told in done.stderr
-    assert str(path) in done.stderr
+    assert done.stderr.count(str(path)) == 1
     assert done.stderr.count("\n") == 1
     assert path.read_bytes() == data
+
+
+def test_the_advice_for_a_lime_image_works(tmp_path: Path) -> None:
+    """Two records, each behind a header of 32 bytes; the image starts as LiME's do."""
+    image = crashed([Segment(LOAD, 0x20000, 0x4000)])
+    ram = bytes(image.data)
+    path = tmp_path / "ram.lime"
+    with path.open("wb") as file:
+        for start, end in ((0, 0x10000), (0x20000, 0x24000)):
+            file.write(struct.pack("<4sIQQ8x", b"EMiL", 1, start, end - 1) + ram[start:end])
+    options = "source=raw,ram=0-10000@20:20000-24000@10040"
+    data, faults = read_all(plan_of(catalog_of(str(path), options), "vmcore"))
+    assert (data, faults) == (vmcore_of(ram, HEADER), [])
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "core"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read anything
+    with pytest.raises(SourceError, match=f"^{path}: no permission to read it; be root"):
+        open_source(str(path), parse([]))
+
+
+def test_a_page_size_that_vmcoreinfo_does_not_have_is_warned_of(ram: str) -> None:
+    warned = catalog_of(ram, "page_size=65536").dump.warnings
+    assert [w for w in warned if w.startswith("-o page_size=65536: VMCOREINFO says PAGESIZE=4096;")]
+    assert not [w for w in catalog_of(ram, "page_size=4096").dump.warnings if "page_size" in w]
 
 
 def test_two_headers_in_one_image_are_for_the_user_to_choose(tmp_path: Path) -> None:

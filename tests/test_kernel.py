@@ -83,8 +83,18 @@ def test_memory_that_is_not_its_own(machine: Machine) -> None:
 def test_page_sizes_that_no_kernel_has(size: str) -> None:
     crash = Crash(X86_64)
     crash.lines["PAGESIZE"] = size
-    with pytest.raises(FormatError, match="PAGESIZE"):
+    with pytest.raises(FormatError, match=f"VMCOREINFO says PAGESIZE={size}, which no kernel has"):
         crash.kernel()
+
+
+def test_without_a_page_size() -> None:
+    crash = Crash(X86_64)
+    del crash.lines["PAGESIZE"]
+    with pytest.raises(FormatError, match="VMCOREINFO has no PAGESIZE line"):
+        crash.kernel()
+    nothing = Vmcoreinfo.parse(b"")
+    with pytest.raises(FormatError, match="there is no VMCOREINFO in the dump's notes"):
+        Kernel.of(crash.ram, nothing, X86_64.e_machine, X86_64.big_endian, crash.loads)
 
 
 def test_release_is_needed() -> None:

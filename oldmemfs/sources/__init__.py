@@ -7,6 +7,7 @@ it is of its kind but broken (that is the end).
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import SourceError
@@ -34,14 +35,32 @@ MEMBERS: tuple[Member, ...] = (devmem, elf, raw)  # raw is last: it takes anythi
 def open_source(path: str | None, options: Options) -> Dump:
     """The dump that the first fitting member gives.
 
-    Raises ``SourceError`` with every member's reason when none fits.
+    Raises ``SourceError`` with every member's reason when none fits; a reason that all share is
+    told once.
     """
-    reasons = []
+    if path is not None:
+        _check_path(path)
+    reasons: dict[str, str] = {}
     for member in MEMBERS:
         if options.source not in (None, member.NAME):
             continue
+        if member is devmem and options.source is None and path not in (None, devmem.DEVICE):
+            continue  # a file is no device: no reason worth a word
         try:
             return member.open(path, options)
         except SourceError as error:
-            reasons.append(f"{member.NAME}: {error}")
-    raise SourceError("; ".join(reasons))
+            reasons[member.NAME] = str(error)
+    if len(set(reasons.values())) == 1:
+        raise SourceError(next(iter(reasons.values())))
+    raise SourceError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
+
+
+def _check_path(path: str) -> None:
+    try:
+        os.stat(path)
+    except FileNotFoundError as error:
+        raise SourceError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"{path}: no permission to read it; be root, or its owner")

@@ -14,6 +14,7 @@ from ..memory import Memory, Run, place
 from ..options import Piece
 from ..ranges import Range
 from ..resident import Resident
+from . import foreign
 
 if TYPE_CHECKING:
     from ..elfcore import Header
@@ -25,19 +26,6 @@ _FOUR = 4 * _GIB
 # QEMU keeps guests of more than about 1012 GiB out of AMD's HyperTransport hole, if the host's
 # processor is AMD's: the file alone does not tell.
 _AMD_HOLE = 0xFD_0000_0000
-
-# What people try to mount, and what it takes to read it.
-_OTHER_FORMATS = (
-    (b"KDUMP   ", "a kdump-compressed dump: open it with crash or drgn"),
-    (b"DISKDUMP", "a diskdump dump: open it with crash"),
-    (b"makedumpfile\0", "a flattened dump: run makedumpfile -R DUMP < FILE first"),
-    (b"EMiL", "a LiME image: its parts go into -o ram=, or record it in padded mode"),
-    (b"AVML", "an AVML image: run avml-convert --format raw first"),
-    (b"QEVM", "a QEMU migration stream: use dump-guest-memory or a memory-backend-file"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd: decompress it first"),
-    (b"\x1f\x8b", "compressed with gzip: decompress it first"),
-    (b"\xfd7zXZ", "compressed with xz: decompress it first"),
-)
 
 
 def machine_map(machine: str | None, size: int) -> tuple[Piece, ...]:
@@ -118,10 +106,8 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
 
 def _open(path: str, fd: int, options: Options) -> Dump:
     size = image_size(path, fd)
-    start = reader(path, fd)(0, min(size, 16))
-    for magic, advice in _OTHER_FORMATS:
-        if start.startswith(magic) and not options.source:
-            raise SourceError(f"{path}: this is {advice}")
+    if not options.source:
+        foreign.refuse(path, reader(path, fd)(0, min(size, foreign.LOOK)))
     memory = _memory(path, fd, size, options)
     header, origin = find_header(path, memory, options)
     if options.arch not in (None, "any"):
