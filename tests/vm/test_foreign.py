@@ -10,32 +10,34 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import foreign
+from .foreign.build import crash, lacking
+from .foreign.registry import CHECKS, without
+from .foreign.targets import TARGETS, TESTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .foreign import Crashed
+    from .foreign.crashed import Crashed
 
 pytestmark = pytest.mark.vm
 
 
-@pytest.fixture(scope="module", params=foreign.TESTED)
+@pytest.fixture(scope="module", params=TESTED)
 def crashed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Crashed]:
     """One crash, shared by its checks."""
-    target = foreign.TARGETS[request.param]
-    if lacking := foreign.lacking(target):
-        pytest.skip(f"this host lacks {lacking}")
+    target = TARGETS[request.param]
+    if missing := lacking(target):
+        pytest.skip(f"this host lacks {missing}: see tests/vm/setup.sh")
     work = tmp_path_factory.mktemp(f"foreign-{request.param}")
-    yield foreign.crash(target, work)
+    yield crash(target, work)
     shutil.rmtree(work)
 
 
-@pytest.mark.parametrize("name", foreign.CHECKS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_check(crashed: Crashed, name: str, record_property: Callable[[str, object], None]) -> None:
-    if reason := foreign.without(crashed.target, name):
+    if reason := without(crashed.target, name):
         pytest.skip(reason)
-    told = foreign.CHECKS[name](crashed)
+    told = CHECKS[name](crashed)
     record_property("measured", f"{crashed.target.arch} {crashed.target.series} {name}: {told}")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 from .guest.comparison import HERE, HIDDEN
 from .guest.firstlook import as_vmcore_dmesg
 from .guest.oracle import Bitmap
-from .guest.pageflags import CHANGED, KERNEL, OUT, SLAB, TAIL, count, first, understood, unlike
+from .guest.pageflags import (
+    CHANGED,
+    KERNEL,
+    OUT,
+    SLAB,
+    TABLE,
+    TAIL,
+    count,
+    first,
+    understood,
+    unlike,
+)
 from .guest.pages import pattern
 from .guest.search import search
 
@@ -52,7 +63,7 @@ def test_makedumpfiles_dialect() -> None:
 
 
 def test_what_page_flags_say() -> None:
-    slab, lru, anon, head, tail, none = (1 << bit for bit in (7, 5, 12, 15, 16, 20))
+    slab, lru, anon, head, tail, none, table = (1 << bit for bit in (7, 5, 12, 15, 16, 20, 26))
     pairs = [
         (0, 0, KERNEL),
         (slab | head, slab | head, KERNEL | SLAB),
@@ -65,6 +76,7 @@ def test_what_page_flags_say() -> None:
         (tail, tail, CHANGED | TAIL),
         (0, tail, CHANGED),
         (none, none, 0),
+        (table, table, KERNEL | TABLE),
     ]
     said = understood(
         array("Q", [one for one, _, _ in pairs]), array("Q", [b for _, b, _ in pairs])
@@ -73,7 +85,7 @@ def test_what_page_flags_say() -> None:
     assert [first(said, pfn) for pfn in range(6)] == [0, 1, 1, 1, 4, 4]
     here, hidden = bytes([HERE]) * len(said), bytes([HIDDEN]) * len(said)
     assert unlike(said, here) == [4, 5]
-    assert unlike(said, hidden) == [0, 1, 2, 3, 6]
+    assert unlike(said, hidden) == [0, 1, 2, 3, 6, 11]
     assert unlike(said, bytes(len(said))) == []
     assert count(said, here[:3], SLAB | TAIL) == 1
     assert count(said, bytes(len(said)), KERNEL) == 0

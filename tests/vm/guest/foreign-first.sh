@@ -32,8 +32,14 @@ eval "$prepare"
 /tools/ld.so --library-path /tools /tools/kexec -p "-$loader" /vmlinuz --initrd=/capture.img \
     --append="$capture" || fail "kexec: exit $?"
 grep -q 1 /sys/kernel/kexec_crash_loaded || fail "no capture kernel is loaded"
-dd if=/proc/kpageflags of=/dev/vdd bs=64k conv=notrunc,fsync || fail "kpageflags"
 echo 1 >/proc/sys/kernel/sysrq
 last=$(grep -c '^processor' /proc/cpuinfo)
-taskset "$(printf %x $((1 << (last - 1))))" sh -c 'echo c >/proc/sysrq-trigger'
+# The flags of all pages, twice, as late as can be. Past the page cache, whose pages they would change.
+cat >/tmp/crash <<'END'
+for at in 0 16; do
+    dd if=/proc/kpageflags of=/dev/vdd bs=1M seek="$at" iflag=fullblock oflag=direct conv=notrunc || exit
+done
+echo c >/proc/sysrq-trigger
+END
+taskset "$(printf %x $((1 << (last - 1))))" sh /tmp/crash
 fail "the kernel did not crash"

@@ -24,11 +24,11 @@ _ENTRY = 8
 
 # The kernel's bits: those of pages that level 31 leaves out are LRU, BUDDY, ANON, SWAPCACHE, HUGE,
 # HWPOISON, KSM, OFFLINE.
-_KPF_SLAB, _KPF_TAIL, _KPF_NO_PAGE = 1 << 7, 1 << 16, 1 << 20
+_KPF_SLAB, _KPF_TAIL, _KPF_NO_PAGE, _KPF_TABLE = 1 << 7, 1 << 16, 1 << 20, 1 << 26
 _KPF_OUT = sum(1 << bit for bit in (5, 10, 12, 13, 17, 19, 21, 23))
 
 # What is made of them, a byte for each page.
-KERNEL, SLAB, TAIL, OUT, CHANGED = 1, 2, 4, 8, 16
+KERNEL, SLAB, TAIL, OUT, CHANGED, TABLE = 1, 2, 4, 8, 16, 32
 
 
 class Snapshots:
@@ -84,6 +84,8 @@ def _owner(flags: int) -> int:
         return KERNEL | SLAB
     if flags & _KPF_OUT:
         return OUT
+    if flags & _KPF_TABLE:
+        return KERNEL | TABLE
     return 0 if flags & _KPF_NO_PAGE else KERNEL
 
 
