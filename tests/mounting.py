@@ -31,6 +31,7 @@ needs_mount = [
     pytest.mark.mount,
     pytest.mark.skipif(_REASON is not None, reason=_REASON or "nothing is missing"),
 ]
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="not root: run the tests as root")
 
 
 # A sanitizer's runtime is for our own program: other tools go without it.

@@ -10,7 +10,7 @@ if [ "${1-}" = --vm ]; then
     sh tests/vm/setup.sh
 fi
 
-MORE_PACKAGES="binutils cpio elfutils gdb makedumpfile procps pv rsync xz-utils zstd" sh examples/setup.sh ".[test]" --config-settings cmake.define.OLDMEM_WERROR=-Werror
+MORE_PACKAGES="binutils cpio elfutils gdb makedumpfile procps pv rsync shellcheck xz-utils zstd" sh examples/setup.sh ".[test]" --config-settings cmake.define.OLDMEM_WERROR=-Werror
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --check --quiet .
 .venv/bin/mypy

@@ -59,5 +59,9 @@ def test_it_holds_the_program_and_its_service(image: Path) -> None:
     assert "bind=vmcore-kern" in unit.read_text()
     wanted = [path for path in image.rglob("initrd.target.wants/*") if path.name == unit.name]
     assert wanted
+    collector = "/usr/lib/dracut/modules.d/99oldmemfs/save-vmcore.sh"
+    assert f"core_collector {collector}\n" in (EXAMPLES / "kdump.conf").read_text()
+    for program in (collector, "cp", "dirname", "grep", "rm"):
+        assert run("chroot", str(image), "/bin/sh", "-c", f"type {program}").returncode == 0
     for program in ("mount", "umount", "modprobe", "mount.fuse3", "mount.oldmemfs"):
         assert run("chroot", str(image), "/bin/sh", "-c", f"type {program}").returncode == 0

@@ -22,7 +22,8 @@ install() {
         dfatal "oldmemfs: $prefix/share/oldmemfs/payload.py failed"
         return 1
     }
-    inst_multiple mount umount modprobe mkdir cp
+    inst_multiple mount umount modprobe mkdir cp dirname grep rm
+    inst_simple "${moddir:?}/save-vmcore.sh" /usr/lib/dracut/modules.d/99oldmemfs/save-vmcore.sh
     local units=${systemdsystemunitdir:?}
     inst_simple "${moddir:?}/oldmemfs.service" "$units/oldmemfs.service"
     mkdir -p "$initdir$units/initrd.target.wants"
