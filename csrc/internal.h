@@ -8,6 +8,9 @@
 
 #define OM_PAGE 4096u /* the grain of faults and of mmap retries */
 
+/* The run that holds offset, or the last one before it; the table has one at the least. */
+const struct om_run *om_find_run(const struct om_table *table, uint64_t offset);
+
 /* Notes [offset, offset + size) as unreadable; 0 when the list is full. Adjacent ranges join. */
 int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size);
 

@@ -71,6 +71,17 @@ void om_windows_free(struct om_windows *windows);
 uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint64_t size,
                  struct om_faults *faults);
 
+/*
+ * seek.c. The first offset from `offset` on that has data, or a hole, as lseek(2) has it: the end of
+ * the table is a hole, too. OM_NOWHERE behind the end, and where no data follows.
+ */
+#define OM_HOLE_LEAST (UINT64_C(64) << 10) /* shorter stretches of zeros count as data */
+#define OM_NOWHERE UINT64_MAX
+uint64_t om_seek(const struct om_table *table, uint64_t offset, int hole);
+
+/* Bytes of the table outside its holes. */
+uint64_t om_data_size(const struct om_table *table);
+
 /* Prepares a read that may come, so that it need not wait for a window. */
 void om_read_ahead(const struct om_table *table, uint64_t offset, uint64_t size);
 

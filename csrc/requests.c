@@ -71,6 +71,22 @@ static int answer(struct om_worker *worker, const struct fuse_in_header *in,
     return 1;
 }
 
+/* Answers a search for data or a hole in a file that is registered; 0 when it is not. */
+static int answer_seek(struct om_serve *serve, const struct fuse_in_header *in,
+                       const struct fuse_lseek_in *wanted)
+{
+    struct om_file *file = om_opened_hold(&serve->opened, wanted->fh);
+    if (!file)
+        return 0;
+    int known = wanted->whence == SEEK_DATA || wanted->whence == SEEK_HOLE;
+    uint64_t found = om_seek(file->table, wanted->offset, wanted->whence == SEEK_HOLE);
+    struct fuse_lseek_out out = {.offset = found};
+    int error = !known ? -EINVAL : found == OM_NOWHERE ? -ENXIO : 0;
+    write_reply(serve, in->unique, error, (unsigned char *)&out, error ? 0 : sizeof out);
+    om_opened_drop(&serve->opened, file);
+    return 1;
+}
+
 static void pass_on(struct om_serve *serve, const struct fuse_in_header *in, size_t size)
 {
     if (in->opcode == FUSE_INIT)
@@ -87,13 +103,18 @@ static void handle(struct om_worker *worker, size_t size)
 {
     const struct fuse_in_header *in = (const void *)worker->request;
     const struct fuse_read_in *wanted = (const void *)(in + 1);
+    const struct fuse_lseek_in *sought = (const void *)(in + 1);
+    struct om_serve *serve = worker->serve;
 
     if (in->opcode == FUSE_READ && size >= sizeof *in + sizeof *wanted &&
         answer(worker, in, wanted))
         return;
+    if (in->opcode == FUSE_LSEEK && size >= sizeof *in + sizeof *sought &&
+        answer_seek(serve, in, sought))
+        return;
     /* No read is given up half way, and the library would keep an interrupt of one for ever. */
     if (in->opcode != FUSE_INTERRUPT)
-        pass_on(worker->serve, in, size);
+        pass_on(serve, in, size);
 }
 
 /* Waits for a request: its size; 0 when there will be no more. */

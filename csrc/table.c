@@ -29,8 +29,7 @@ int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size)
     return 1;
 }
 
-/* The run that holds offset; the caller knows that there is one. */
-static const struct om_run *find_run(const struct om_table *table, uint64_t offset)
+const struct om_run *om_find_run(const struct om_table *table, uint64_t offset)
 {
     uint64_t low = 0, high = table->count;
     while (high - low > 1) {
@@ -124,7 +123,7 @@ uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint6
         return 0;
     size = min_u64(size, table_size - offset);
 
-    const struct om_run *run = find_run(table, offset);
+    const struct om_run *run = om_find_run(table, offset);
     uint64_t done = 0;
     while (done < size) {
         uint64_t here = offset + done;
@@ -146,7 +145,7 @@ void om_read_ahead(const struct om_table *table, uint64_t offset, uint64_t size)
 {
     if (table->count == 0)
         return;
-    const struct om_run *run = find_run(table, offset);
+    const struct om_run *run = om_find_run(table, offset);
     if (run->kind != OM_WINDOW || offset - run->start >= run->size)
         return;
     uint64_t skipped = offset - run->start;

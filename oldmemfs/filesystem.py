@@ -129,6 +129,11 @@ class Filesystem(pyfuse3.Operations):
         except OldmemError:
             return 0
 
+    def _stored(self, node: Node, size: int) -> int:
+        """Bytes outside the holes: where they are fewer than ``size``, cp looks for the holes."""
+        plan = self._catalog.known(node.view) if node.view else None
+        return plan.table.data_size if isinstance(plan, Plan) else size
+
     async def _attributes(self, node: Node, *, wait: bool = True) -> pyfuse3.EntryAttributes:
         """Without ``wait``, a size that takes work is left to be asked for."""
         view = node.view
@@ -147,7 +152,7 @@ class Filesystem(pyfuse3.Operations):
         entry.st_rdev = 0
         entry.st_size = await self._size(node) if wait else 0
         entry.st_blksize = MIB  # so that cp and friends ask for as much
-        entry.st_blocks = -(-entry.st_size // 512)
+        entry.st_blocks = -(-self._stored(node, entry.st_size) // 512)
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = self._time_ns
         entry.entry_timeout = _FOREVER
         entry.attr_timeout = _FOREVER if wait and not isinstance(view, LiveView) else 0.0
@@ -187,15 +192,9 @@ class Filesystem(pyfuse3.Operations):
 
     @total
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        """A full, read-only file system of the views' sizes."""
+        """Nothing to count, as procfs: what is no disk must not be reported as a full one."""
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = 4096
-        data.f_blocks = sum(
-            -(-plan.size // 4096)
-            for plan in map(self._catalog.known, self._catalog.views)
-            if isinstance(plan, Plan)
-        )
-        data.f_files = len(self._nodes)
         data.f_namemax = 255
         return data
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import struct
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 MAX_SIZE = 1 << 63
 MAX_READ = MIB  # one call's largest read, and so the size of the buffer that it is answered from
+HOLE_LEAST: int = lib.OM_HOLE_LEAST
 UNMASKED: int = lib.OM_UNMASKED
 _ROW = struct.Struct("=6QiI")  # struct om_run
 _new_buffer = ffi.new_allocator(should_clear_after_alloc=False)
@@ -131,6 +133,19 @@ class Table:
             done += lib.om_read(self.handle, offset + done, target + done, size - done, list_in_c)
             faults += _faults(list_in_c)
         return bytes(out), faults
+
+    def seek(self, offset: int, *, hole: bool) -> int | None:
+        """The first offset from ``offset`` on with data, or a hole; None if there is none.
+
+        Stretches of zeros below ``HOLE_LEAST`` are data; the end of the table is a hole.
+        """
+        found = int(lib.om_seek(self.handle, offset, hole))
+        return None if found == lib.OM_NOWHERE else found
+
+    @cached_property
+    def data_size(self) -> int:
+        """Bytes outside the holes."""
+        return int(lib.om_data_size(self.handle))
 
 
 class Reader:

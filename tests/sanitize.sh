@@ -11,7 +11,7 @@ for sanitizer in thread address,undefined; do
     "$compiler" -std=gnu11 -O1 -g -Wall -Wextra -Werror "-fsanitize=$sanitizer" \
         -fno-sanitize-recover=all -I "$here/../csrc" -o "$work/stress" "$here/serve_stress.c" \
         "$here"/../csrc/opened.c "$here"/../csrc/requests.c "$here"/../csrc/serve.c \
-        "$here"/../csrc/table.c "$here"/../csrc/bits.c "$here"/../csrc/window.c -lpthread
+        "$here"/../csrc/table.c "$here"/../csrc/seek.c "$here"/../csrc/bits.c "$here"/../csrc/window.c -lpthread
     echo "$sanitizer:"
     TSAN_OPTIONS=halt_on_error=1 timeout "$((seconds + 60))" "$work/stress" "$seconds"
 done

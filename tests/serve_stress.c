@@ -37,7 +37,7 @@ static int kernel_end, library_end;
 static sem_t answered;
 static struct asked asked[IN_FLIGHT]; /* by unique; a slot is its request's until it is answered */
 static atomic_int running = 1;
-static atomic_long reads, passed;
+static atomic_long reads, passed, seeks;
 
 static void ask(uint32_t opcode, uint64_t unique, const void *body, size_t size)
 {
@@ -53,7 +53,7 @@ static void ask_one(unsigned *seed, uint64_t slot, uint64_t unique)
 {
     static const char name[] = "x";
     struct asked *one = &asked[slot];
-    uint32_t chance = (uint32_t)rand_r(seed) % 16;
+    uint32_t chance = (uint32_t)rand_r(seed) % 17;
     *one = (struct asked){.unique = unique, .opcode = FUSE_READ};
     if (chance < 13) {
         struct fuse_read_in in = {.fh = (uint64_t)rand_r(seed) % (STEADY + CHURNED)};
@@ -68,6 +68,12 @@ static void ask_one(unsigned *seed, uint64_t slot, uint64_t unique)
         ask(FUSE_FORGET, unique, &forget, sizeof forget);
         one->opcode = FUSE_GETATTR;
         ask(FUSE_GETATTR, unique, name, 0);
+    } else if (chance == 16) {
+        struct fuse_lseek_in in = {.fh = (uint64_t)rand_r(seed) % STEADY};
+        in.offset = one->offset = (uint64_t)rand_r(seed) % (SIZE + 10000);
+        in.whence = one->size = rand_r(seed) % 2 ? SEEK_HOLE : SEEK_DATA;
+        one->opcode = FUSE_LSEEK;
+        ask(FUSE_LSEEK, unique, &in, sizeof in);
     } else {
         one->opcode = chance == 14 ? FUSE_LOOKUP : FUSE_DESTROY;
         ask(one->opcode, unique, name, chance == 14 ? sizeof name : 0);
@@ -91,6 +97,25 @@ static void *asker(void *unused)
     return NULL;
 }
 
+/* The one hole is the part of OM_ZERO; the end of the file is another. */
+static void check_sought(const struct asked *one, const struct fuse_out_header *out,
+                         const unsigned char *body)
+{
+    uint64_t found, zeros = OM_ZERO * PART, end = zeros + PART, at = one->offset;
+    if (at >= SIZE) {
+        check(out->error == -ENXIO, "a seek behind the end");
+        return;
+    }
+    check(out->error == 0 && out->len == sizeof *out + sizeof(struct fuse_lseek_out), "a seek");
+    memcpy(&found, body, sizeof found);
+    int inside = at >= zeros && end >= OM_HOLE_LEAST + at;
+    if (one->size == SEEK_HOLE)
+        check(found == (inside ? at : at < zeros ? zeros : SIZE), "a seek for a hole");
+    else
+        check(found == (inside ? end : at), "a seek for data");
+    atomic_fetch_add(&seeks, 1);
+}
+
 static void *checker(void *unused)
 {
     (void)unused;
@@ -105,7 +130,9 @@ static void *checker(void *unused)
         struct asked *one = &asked[out.unique / 2 % IN_FLIGHT];
         check(out.unique == one->unique, "a reply to something else");
         check(out.len == (uint32_t)size, "a reply's length");
-        if (one->opcode != FUSE_READ) {
+        if (one->opcode == FUSE_LSEEK) {
+            check_sought(one, &out, reply + sizeof out);
+        } else if (one->opcode != FUSE_READ) {
             check(out.error == 0, "the library's reply");
             atomic_fetch_add(&passed, 1);
         } else if (out.error) {
@@ -274,6 +301,7 @@ int main(int argc, char **argv)
         stop_idle(i);
     run(seconds);
     om_windows_free(windows);
-    printf("%ld reads right, %ld requests passed on\n", atomic_load(&reads), atomic_load(&passed));
-    return atomic_load(&reads) > 0 && atomic_load(&passed) > 0 ? 0 : 1;
+    printf("%ld reads right, %ld requests passed on, %ld seeks right\n", atomic_load(&reads),
+           atomic_load(&passed), atomic_load(&seeks));
+    return atomic_load(&reads) > 0 && atomic_load(&passed) > 0 && atomic_load(&seeks) > 0 ? 0 : 1;
 }

@@ -1,0 +1,69 @@
+/*
+ * seek.c: where a table has holes, for SEEK_DATA and SEEK_HOLE.
+ *
+ * A hole is what reads as zeros by definition: OM_ZERO runs, and pages that the mask leaves out.
+ * Bytes are never looked at. What cannot be read is data: it must be read to be reported. Shorter
+ * stretches of zeros than OM_HOLE_LEAST are data, too: to skip them costs more than to copy them.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+/* How many bytes of the run from offset on are alike: zeros by definition, or not. */
+static uint64_t alike(const struct om_table *table, const struct om_run *run, uint64_t offset,
+                      int *zeros)
+{
+    uint64_t rest = run->start + run->size - offset;
+    *zeros = run->kind == OM_ZERO;
+    if (*zeros || run->mask == OM_UNMASKED)
+        return rest;
+    uint64_t at = run->mask + (offset - run->start);
+    uint64_t page = at >> table->mask_shift, last = (at + rest - 1) >> table->mask_shift;
+    uint64_t same = om_bits_same(table->mask, page, last + 1);
+    uint64_t size = ((page + same) << table->mask_shift) - at;
+    *zeros = !(table->mask[page / 8] >> page % 8 & 1);
+    return size < rest ? size : rest;
+}
+
+uint64_t om_seek(const struct om_table *table, uint64_t offset, int hole)
+{
+    if (table->count == 0)
+        return OM_NOWHERE;
+    const struct om_run *run = &table->runs[table->count - 1];
+    uint64_t size = run->start + run->size;
+    if (offset >= size)
+        return OM_NOWHERE;
+
+    uint64_t at = offset, first = offset; /* [first, at) are zeros */
+    run = om_find_run(table, offset);
+    while (at < size) {
+        if (at >= run->start + run->size) {
+            run++;
+            continue;
+        }
+        int zeros;
+        uint64_t n = alike(table, run, at, &zeros);
+        if (!zeros) {
+            if (!hole)
+                return at - offset >= OM_HOLE_LEAST ? at : offset;
+            if (at - first >= OM_HOLE_LEAST)
+                return first;
+            first = at + n;
+        }
+        at += n;
+    }
+    if (size - first < OM_HOLE_LEAST)
+        return hole ? size : offset;
+    return hole ? first : OM_NOWHERE;
+}
+
+uint64_t om_data_size(const struct om_table *table)
+{
+    uint64_t sum = 0, start, end = 0;
+    while ((start = om_seek(table, end, 0)) != OM_NOWHERE) {
+        end = om_seek(table, start, 1);
+        sum += end - start;
+    }
+    return sum;
+}
