@@ -7,8 +7,6 @@
 #include <byteswap.h>
 #include <string.h>
 
-#define BATCH 512u /* makedumpfile's batch: its last page is never taken for a head */
-
 #define KEPT OM_CLASSES /* a verdict beside enum om_class: kept, and nothing to remark */
 
 /* Compiled twice: for the usual machine, where word and swap are constants, and for all others. */

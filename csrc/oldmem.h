@@ -153,9 +153,16 @@ struct om_ram {
     uint64_t pfn, pages, bit;
 };
 
-/* One section: the struct page of `pfn` is at `offset` of the table, the others follow it. */
+/* A head is never the last page of so many: a section may be cut where a multiple of it begins. */
+#define OM_BATCH 512
+
+/*
+ * A section, or a piece of one: the struct page of `pfn` is at `offset` of the table, the others
+ * follow it. `goes_on`: it belongs to the section of the piece before, whose last block may reach
+ * into it.
+ */
 struct om_span {
-    uint64_t pfn, pages, offset;
+    uint64_t pfn, pages, offset, goes_on;
 };
 
 struct om_job {
@@ -166,6 +173,7 @@ struct om_job {
     uint64_t ram_count;
     uint8_t *kept;
     uint64_t counts[OM_CLASSES]; /* pages: added to */
+    uint64_t reach;              /* om_sweep's own: where the last span's sweep ended */
     uint64_t done;               /* pages looked at or jumped over: watched from other threads */
     uint32_t cancel;             /* set by another thread: stop soon */
     uint32_t page_shift;         /* om_zero, as the rest */

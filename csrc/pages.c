@@ -123,7 +123,7 @@ INLINE uint64_t sweep_ready(const struct om_rules *rules, struct om_job *job,
     while (pfn < stop) {
         const struct like first = like(rules, page);
         uint64_t nr;
-        int head = pfn % BATCH != BATCH - 1 && page < last;
+        int head = pfn % OM_BATCH != OM_BATCH - 1 && page < last;
         unsigned verdict = judge(rules, page, head ? page + size : NULL, pfn, &nr);
         if (verdict >= OM_NO_STRUCT) {
             if (verdict != KEPT)
@@ -201,6 +201,8 @@ static int sweep_span(const struct om_rules *rules, struct om_job *job, struct r
                       const struct om_span *span, uint64_t at)
 {
     uint64_t pfn = span->pfn, end = span->pfn + span->pages;
+    if (span->goes_on && pfn < job->reach)
+        pfn = job->reach;
     reader->first = reader->ready = reader->jumped = 0;
     for (; at < job->ram_count && job->ram[at].pfn < end; at++) {
         const struct om_ram *ram = &job->ram[at];
@@ -210,6 +212,7 @@ static int sweep_span(const struct om_rules *rules, struct om_job *job, struct r
         if (pfn < high && (pfn = sweep_range(rules, job, reader, span, at, pfn, high)) == 0)
             return -ECANCELED;
     }
+    job->reach = pfn;
     reader->passed += span->pages;
     return cancelled(job, reader->passed) ? -ECANCELED : 0;
 }

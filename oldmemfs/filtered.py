@@ -8,19 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .errors import FormatError
 from .freelists import FreeLists
+from .kept import pages_of
 from .kernelcore import KernelCore, build
 from .memmap import memory_map
-from .musts import absent, musts, restore
-from .pages import Class, Classes, classify, sections
+from .musts import Musts, restore
+from .pages import Class, Classes, classify
 from .ranges import Range
 from .rules import Rules
+from .sections import sections
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .elfcore import Header
+    from .kept import Kept
     from .kernel import Kernel
+    from .memory import Memory
     from .pages import Watch
 
+_MOST_ZEROS = 1024  # times what the dump holds: struct pages alone are a 512th of memory, or more
 _DOUBTS = {
     Class.NO_STRUCT: "their struct page cannot be read",
     Class.BAD_ORDER: "they are marked free, of an order that there is not",
@@ -36,7 +44,7 @@ class Filtered:
     classes: Classes
     core: KernelCore
     restored: tuple[str, ...]  # must-haves that had been excluded
-    others: tuple[str, ...]  # of the free lists that were walked, and of what is in no PT_LOAD
+    others: tuple[str, ...]  # what the steps before and after the scan had to say
 
     @property
     def doubts(self) -> list[str]:
@@ -86,14 +94,34 @@ def filtered(
 
     Raises ``FormatError`` when the kernel's memory map is not understood: nothing is pretended.
     """
+    _check_claims(kernel.memory)
     maps = memory_map(kernel)
     rules = Rules.of(kernel.info, kernel.arch.name, kernel.word, big_endian=kernel.big_endian)
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in header.loads]
     free = FreeLists(kernel, maps)
     blocks = free.blocks() if level & 16 and not rules.orders else ()
     classes = classify(kernel.memory, loads, sections(kernel, maps), rules, level, watch, blocks)
-    needed = list(musts(kernel, maps))
-    restored = restore(classes.kept, classes.zeros, needed)
-    core = build(header, notes, classes.kept, classes.zeros)
-    outside = absent(classes.kept, needed)
-    return Filtered(classes, core, tuple(restored), (*free.doubts, *outside))
+    kept = classes.kept
+    needed = Musts(kernel, maps, kept)
+    checked = restore(kept, classes.zeros, needed)
+    core = build(header, notes, kept, classes.zeros)
+    others = (*free.doubts, *needed.doubts, *_missing(loads, kept), *checked.outside)
+    return Filtered(classes, core, tuple(checked.restored), others)
+
+
+def _missing(loads: list[Range], kept: Kept) -> Iterator[str]:
+    """A truncated source does not hold all that its header speaks of."""
+    missing = sum(r.size for r in pages_of(loads, kept.page_shift)) - kept.pages
+    if missing:
+        yield (f"{missing} pages of the PT_LOADs are missing in the source, so they are in no "
+               "program header of vmcore-kern")  # fmt: skip
+
+
+def _check_claims(memory: Memory) -> None:
+    """Refuse a file of a few bytes that claims terabytes of zeros, which nobody could scan."""
+    total = sum(r.size for r in memory.held)
+    if memory.zeros > _MOST_ZEROS * (total - memory.zeros):
+        raise FormatError(
+            f"the program headers claim {memory.zeros:#x} bytes of zeros beside "
+            f"{total - memory.zeros:#x} that are there: no kernel is so small"
+        )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MAX_ZONES = _MAX_TYPES = 16
 _MAX_STRUCT = 1 << 20  # of a zone or a node
+_MAX_LISTS = 1 << 18  # 1024 nodes of two zones have 135,168
 _virt = attrgetter("virt")
 
 
@@ -64,6 +65,8 @@ class FreeLists:
             keys = _Keys.of(self._kernel)
             for node in _nodes(self._kernel):
                 heads |= self._heads(node, keys)
+                if len(heads) > _MAX_LISTS:
+                    raise FormatError(f"more than {_MAX_LISTS} free lists", node)
         except (FaultError, FormatError) as error:
             self._broken.append(error)
         for head, order in heads.items():

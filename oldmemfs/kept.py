@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from ._oldmem import ffi, lib
 from .errors import FormatError, OldmemError
 from .files import read_text
-from .ranges import Range, intersect, subtract, union
+from .ranges import Range, intersect, round_down, round_up, subtract, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+HEADS: int = lib.OM_BATCH  # the last of so many pages is never the head of a block: makedumpfile's
 MAX_PAGES = 1 << 34  # 64 TiB in pages of 4 KiB: 2 GiB of bits
 _pfn = attrgetter("pfn")
 
@@ -101,14 +102,27 @@ class Kept:
         """Set the bits of ``pages``, except in ``but`` (sorted, disjoint); returns those it set."""
         lost: list[Range] = []
         for ram in self.cut(pages):
+            end = ram.bit + ram.pages
+            if int(lib.om_bits_count(self.handle, ram.bit, end)) == ram.pages:
+                continue
             whole = Range(ram.pfn, ram.end)
             clear = subtract(whole, self.runs(whole))
-            lost += [left for hole in clear for left in subtract(hole, but)]
-        for pfn in (pfn for hole in lost for pfn in range(*hole)):
-            bit = self.bit(pfn)
-            assert bit is not None
-            self.bits[bit // 8] |= 1 << bit % 8
+            for left in (left for hole in clear for left in subtract(hole, but)):
+                self._set(left.start - ram.pfn + ram.bit, left.end - ram.pfn + ram.bit)
+                lost.append(left)
         return lost
+
+    def _set(self, start: int, end: int) -> None:
+        """Set the bits ``[start, end)``."""
+        while start < end:
+            byte = start // 8
+            if start % 8 or end - start < 8:
+                stop = min(end, (byte + 1) * 8)
+                self.bits[byte] |= (1 << stop - byte * 8) - (1 << start % 8)
+            else:
+                stop = end - end % 8
+                self.bits[byte : stop // 8] = b"\xff" * (stop // 8 - byte)
+            start = stop
 
     def count(self) -> int:
         """How many pages are kept."""
@@ -121,6 +135,29 @@ class Kept:
             if both := intersect(Range(ram.pfn, ram.end), pages):
                 yield Ram(both.start, both.size, ram.bit + both.start - ram.pfn)
             i += 1
+
+    def blocks(self, pages: Range, unit: int) -> Iterator[Range]:
+        """The blocks of ``unit`` pages that hold a page with a bit, joined, cut to ``pages``.
+
+        ::
+
+            unit    |       |       |       |       |
+            pages      |-------------------------|
+            ram             |-|  |-|        |-|
+            blocks          |-------|       |----|
+        """
+        held: Range | None = None
+        for ram in self.cut(pages):
+            start = max(round_down(ram.pfn, unit), pages.start)
+            end = min(round_up(ram.end, unit), pages.end)
+            if held and start <= held.end:
+                held = Range(held.start, end)
+                continue
+            if held:
+                yield held
+            held = Range(start, end)
+        if held:
+            yield held
 
     def count_runs(self, pages: Range, gap: int) -> int:
         """At most how many runs there are; runs may touch where memory has a border."""

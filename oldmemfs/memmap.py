@@ -258,7 +258,7 @@ def _wanted(kernel: Kernel, array: _Array, bits: SectionBits) -> list[Range]:
     """The numbers of the sections that hold memory."""
     unit = 1 << bits.section
     numbers = union(
-        Range(r.start // unit, min(-(-r.end // unit), array.total)) for r in kernel.memory.ranges
+        Range(r.start // unit, min(-(-r.end // unit), array.total)) for r in kernel.memory.held
     )
     if sum(r.size for r in numbers) > _MAX_SECTIONS:
         raise FormatError(f"memory up to {kernel.memory.end:#x} has too many sections")
@@ -287,7 +287,7 @@ def _mapped(kernel: Kernel, found: list[_Section], bits: SectionBits) -> int:
     there = sum(_is_mapped(kernel, section) for section in sample)
     unit = 1 << bits.section
     covered = union(Range(s.number * unit, (s.number + 1) * unit) for s in found)
-    ranges = kernel.memory.ranges
+    ranges = kernel.memory.held
     bare = sum(hole.size for r in ranges for hole in subtract(r, covered))
     return (sum(r.size for r in ranges) - bare) * there // max(len(sample), 1)
 

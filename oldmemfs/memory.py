@@ -38,6 +38,7 @@ class Access(Enum):
     WINDOW = Kind.WINDOW  # mmap of a bounded window: /dev/mem
     PREAD = Kind.PREAD
     ZERO = Kind.ZERO  # zeros by definition: the tail of a PT_LOAD whose file data ends early
+    LOST = Kind.HOLE  # memory that the source ends before: each read of it is a fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,18 @@ class Memory:
 
     @cached_property
     def ranges(self) -> list[Range]:
-        """What can be read, joined where runs touch."""
+        """What there was, joined where runs touch."""
         return union(Range(run.phys, run.end) for run in self.runs)
+
+    @cached_property
+    def held(self) -> list[Range]:
+        """What of it the source has, or what is zeros by definition."""
+        return union(Range(r.phys, r.end) for r in self.runs if r.access is not Access.LOST)
+
+    @cached_property
+    def zeros(self) -> int:
+        """Bytes that are zeros by definition."""
+        return sum(run.size for run in self.runs if run.access is Access.ZERO)
 
     def pieces(self, start: int, end: int) -> Iterator[Run | Range]:
         """``[start, end)`` cut into pieces of runs, and ``Range`` for what lies in no run."""

@@ -1,14 +1,20 @@
 """Musts: memory without which a dump is worth little, looked up in the dead kernel by address.
 
 What VMCOREINFO has a symbol for, the log, the root of the page tables, and the struct pages. After
-a scan each of its pages must still be there; one that is not is put back, and reported.
+a scan each of its pages must still be there; one that is not is put back, and reported. They are
+looked up and checked a few thousand at a time: with hugetlb's vmemmap optimisation the struct
+pages alone lie in 4,096 pieces for each GiB of memory.
 """
 
 from __future__ import annotations
 
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import FaultError, FormatError
+from .kept import HEADS, pages_of
+from .printk import log_places
 from .ranges import Range
 
 if TYPE_CHECKING:
@@ -18,8 +24,8 @@ if TYPE_CHECKING:
     from .kernel import Kernel
     from .memmap import MemMap
 
-_MAX_LOG = 1 << 28
-_MAX_LOG_SHIFT = 24
+_AT_ONCE = 4096  # must-haves that are in memory at a time
+_PIECE = 1 << 16  # pages looked at in one go
 
 
 class Must(NamedTuple):
@@ -29,91 +35,85 @@ class Must(NamedTuple):
     bytes: Range
 
 
-def musts(kernel: Kernel, maps: Iterable[MemMap]) -> Iterator[Must]:
-    """All that is known to be needed; what cannot be found is passed over."""
-    for name in kernel.info.values:
-        if name.startswith("SYMBOL(") and (virt := kernel.info.symbol(name[7:-1])):
-            yield from _virtual(kernel, name, virt, 1)
-    paging = kernel.space.paging
-    if paging:
-        yield Must("page tables", Range(paging.root, paging.root + kernel.page_size))
-    for log in (_ring, _records):
+class Musts:
+    """All that is known to be needed, anew each time it is iterated over.
+
+    What cannot be found is passed over, and named in ``doubts``.
+    """
+
+    def __init__(self, kernel: Kernel, maps: Iterable[MemMap], kept: Kept) -> None:
+        self._kernel, self._maps, self._kept = kernel, maps, kept
+        self.doubts: list[str] = []
+
+    def __iter__(self) -> Iterator[Must]:
+        self.doubts.clear()
+        kernel = self._kernel
+        for name in kernel.info.values:
+            if name.startswith("SYMBOL(") and (virt := kernel.info.symbol(name[7:-1])):
+                yield from self._virtual(name, virt, 1)
+        paging = kernel.space.paging
+        if paging:
+            yield Must("page tables", Range(paging.root, paging.root + kernel.page_size))
+        for virt, size in self._log():
+            yield from self._virtual("log", virt, size)
+        for part in self._maps:
+            for near in self._kept.blocks(Range(part.pfn, part.end), HEADS):
+                virt = part.virt + (near.start - part.pfn) * part.struct_size
+                yield from self._virtual("struct pages", virt, near.size * part.struct_size)
+
+    def _log(self) -> list[tuple[int, int]]:
+        """Where the log is. Page tables may make one page of memory a log of any length."""
         try:
-            yield from log(kernel)
-        except (FaultError, FormatError):
-            continue  # the log itself is broken, or lies elsewhere: `dmesg` tells
-    for part in maps:
-        yield from _virtual(kernel, "struct pages", part.virt, part.size)
+            places = log_places(self._kernel, self._kernel.info)
+            most = self._kept.pages << self._kept.page_shift
+            for virt, size in places:
+                if size > most:
+                    raise FormatError(f"a log of {size:#x} bytes in {most:#x} of memory", virt)
+        except (FaultError, FormatError) as error:
+            self.doubts.append(f"whether all of the log was kept is not known: {error}")
+            return []
+        return places
+
+    def _virtual(self, name: str, virt: int, size: int) -> Iterator[Must]:
+        before = None
+        for extent in self._kernel.extents(virt, size):
+            phys, step = extent
+            if phys is not None and extent != before:  # huge pages' tails share their struct pages
+                yield Must(name, Range(phys, phys + step))
+            before = extent
 
 
-def restore(kept: Kept, zeros: Sequence[Range], needed: Iterable[Must]) -> list[str]:
-    """Put back what of ``needed`` was excluded, but for ``zeros``; returns a line for each."""
-    lines = []
-    for must in needed:
-        lost = kept.restore(_pages(must, kept), zeros)
-        if lost:
-            first = f"first at {lost[0].start << kept.page_shift:#x}"
-            count = sum(r.size for r in lost)
-            lines.append(f"{must.name}: {count} pages had been excluded, {first}; they are kept")
-    return lines
+class Checked(NamedTuple):
+    """What became of must-haves, a line for each kind."""
+
+    restored: list[str]  # had been excluded
+    outside: list[str]  # in no PT_LOAD, so that the dump cannot have them
 
 
-def absent(kept: Kept, needed: Iterable[Must]) -> list[str]:
-    """What of ``needed`` the dump cannot have: it is in no PT_LOAD. A line, or none."""
-    outside = []
-    for must in needed:
-        pages = _pages(must, kept)
+def restore(kept: Kept, zeros: Sequence[Range], needed: Iterable[Must]) -> Checked:
+    """Put back what of ``needed`` was excluded, but for ``zeros``."""
+    counts: dict[str, int] = {}
+    first: dict[str, int] = {}
+    outside: dict[str, None] = {}
+    for name, pages in _merged(needed, kept.page_shift):
+        if lost := kept.restore(pages, zeros):
+            first.setdefault(name, lost[0].start << kept.page_shift)
+            counts[name] = counts.get(name, 0) + sum(r.size for r in lost)
         if sum(ram.pages for ram in kept.cut(pages)) < pages.size:
-            outside.append(must.name)
-    if not outside:
-        return []
-    names = ", ".join(dict.fromkeys(outside))
-    return [f"in no PT_LOAD, so readers of the dump will not find them: {names}"]
+            outside.setdefault(name)
+    restored = [
+        f"{name}: {count} pages had been excluded, first at {first[name]:#x}; they are kept"
+        for name, count in counts.items()
+    ]
+    names = ", ".join(outside)
+    without = f"in no PT_LOAD, so readers of the dump will not find them: {names}"
+    return Checked(restored, [without] if outside else [])
 
 
-def _pages(must: Must, kept: Kept) -> Range:
-    shift = kept.page_shift
-    return Range(must.bytes.start >> shift, ((must.bytes.end - 1) >> shift) + 1)
-
-
-def _virtual(kernel: Kernel, name: str, virt: int, size: int) -> Iterator[Must]:
-    for phys, step in kernel.extents(virt, size):
-        if phys is not None:
-            yield Must(name, Range(phys, phys + step))
-
-
-def _ring(kernel: Kernel) -> Iterator[Must]:
-    """The lockless ring (5.10): descriptors, their infos, and the text."""
-    symbol = kernel.info.symbol("prb")
-    if symbol is None:
-        return
-    ring = kernel.u(symbol)
-
-    def field(base: int, name: str, size: int | None = None) -> int:
-        offset = kernel.info.offset(name)
-        if offset is None:
-            raise FormatError(f"VMCOREINFO does not say OFFSET({name})")
-        return kernel.u(base + offset, size)
-
-    def member(name: str) -> int:
-        return ring + (kernel.info.offset(f"printk_ringbuffer.{name}") or 0)
-
-    descs, text = member("desc_ring"), member("text_data_ring")
-    count_bits = field(descs, "prb_desc_ring.count_bits", 4)
-    size_bits = field(text, "prb_data_ring.size_bits", 4)
-    if max(count_bits, size_bits) > _MAX_LOG_SHIFT:
-        raise FormatError(f"a log of 1 << {max(count_bits, size_bits)} records or bytes")
-    yield from _virtual(kernel, "log", ring, 1)
-    for name, size in (("descs", "prb_desc"), ("infos", "printk_info")):
-        if one := kernel.info.size_of(size):
-            start = field(descs, f"prb_desc_ring.{name}")
-            yield from _virtual(kernel, "log", start, min(one << count_bits, _MAX_LOG))
-    yield from _virtual(kernel, "log", field(text, "prb_data_ring.data"), 1 << size_bits)
-
-
-def _records(kernel: Kernel) -> Iterator[Must]:
-    """The log buffer (until 5.9)."""
-    buffer, length = kernel.info.symbol("log_buf"), kernel.info.symbol("log_buf_len")
-    if buffer is not None and length is not None:
-        size = min(kernel.u(length, 4), _MAX_LOG)
-        yield from _virtual(kernel, "log", kernel.u(buffer), size)
+def _merged(needed: Iterable[Must], page_shift: int) -> Iterator[tuple[str, Range]]:
+    """Their pages, each once a batch, in pieces of a bounded length."""
+    for name, group in groupby(needed, attrgetter("name")):
+        while batch := [must.bytes for must in islice(group, _AT_ONCE)]:
+            for pages in pages_of(batch, page_shift):
+                for start in range(pages.start, pages.end, _PIECE):
+                    yield name, Range(start, min(start + _PIECE, pages.end))

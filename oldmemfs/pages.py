@@ -1,13 +1,7 @@
 """Pages: which pages of a dead kernel's memory are kept at a dump level.
 
-A kernel describes its memory in sections; the struct pages of a section are an array that is
-contiguous in virtual addresses and lies wherever its page tables say::
-
-    section     |------------------- pages -------------------|
-    extents     |-- phys --|-- phys (perhaps the same) --| ? --|
-
-The sections become a table (as a file's layout does), C sweeps over it: ``csrc/pages.c``. In doubt
-a page is kept, and counted.
+The struct pages of its sections become tables (as a file's layout does), C sweeps over them:
+``csrc/pages.c``. In doubt a page is kept, and counted.
 """
 
 from __future__ import annotations
@@ -16,27 +10,26 @@ import errno
 import sys
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ._oldmem import ffi, lib
 from .errors import OldmemError
-from .kept import Kept, pages_of
+from .kept import HEADS, Kept, pages_of
 from .ranges import Range, intersect
+from .sections import Batch
 from .table import Kind, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .kernel import Kernel
-    from .memmap import MemMap
     from .memory import Memory
     from .rules import Rules
+    from .sections import Section
 
 MAX_LEVEL = 31
 LONG = 256  # a run of so many zero pages is left out; makedumpfile's number for excluded runs
 MAX_ZEROS = 16384  # such runs; what is more stays in
 _LARGEST_PAGE = 1 << 16
-_BATCH = 8192  # extents handed to C at once: bounds what a scattered array of struct pages costs
 
 
 class Class(IntEnum):
@@ -53,30 +46,6 @@ class Class(IntEnum):
     BAD_ORDER = lib.OM_BAD_ORDER
     ODD_TYPE = lib.OM_ODD_TYPE
     NO_BYTES = lib.OM_NO_BYTES
-
-
-class Section(NamedTuple):
-    """The pages ``[pfn, pfn + pages)`` and where their struct pages lie, in order.
-
-    An extent is ``(phys, size)``; of one that no page table maps, ``phys`` is None. They are looked
-    at once, and only if the section has memory.
-    """
-
-    pfn: int
-    pages: int
-    extents: Iterable[tuple[int | None, int]]
-
-
-def sections(kernel: Kernel, maps: Iterable[MemMap]) -> Iterator[Section]:
-    """The kernel's memory map, cut where the sweep starts anew."""
-    for part in maps:
-        pfn, unit = part.pfn, part.section_pages or part.count
-        while pfn < part.end:
-            stop = min(part.end, pfn + unit - (pfn % unit if part.section_pages else 0))
-            virt = part.virt + (pfn - part.pfn) * part.struct_size
-            size = (stop - pfn) * part.struct_size
-            yield Section(pfn, stop - pfn, kernel.extents(virt, size))
-            pfn = stop
 
 
 class Watch:
@@ -131,8 +100,7 @@ def classify(
     assert 0 <= level <= MAX_LEVEL, level
     watch = watch or Watch()
     shift = rules.page_shift
-    readable = pages_of(memory.ranges, shift)
-    kept = Kept(_both(pages_of(loads, shift), readable), shift)
+    kept = Kept(_both(pages_of(loads, shift), pages_of(memory.held, shift)), shift)
     watch.total = kept.pages * (2 if level & 1 else 1)
     job = watch.job
     ram = ffi.new("struct om_ram[]", [tuple(r) for r in kept.ram])
@@ -182,36 +150,30 @@ def _sweep(
     kept: Kept,
     job: ffi.CData,
 ) -> int:
-    """Sweep in batches of whole sections; returns how many pages have a struct page."""
+    """Sweep in batches; returns how many pages have a struct page."""
     numbers = _numbers(rules, level)
-    rows: list[Row] = []
-    spans: list[tuple[int, int, int]] = []
-    covered = end = 0
+    batch = Batch(memory, rules.size)
+    covered = 0
 
     def flush() -> None:
-        table = Table(rows, b"", memory.windows)
-        array = ffi.new("struct om_span[]", spans)
-        job.table, job.spans, job.span_count = table.handle, array, len(spans)
+        table = Table(batch.rows, b"", memory.windows)
+        array = ffi.new("struct om_span[]", batch.spans)
+        job.table, job.spans, job.span_count = table.handle, array, len(batch.spans)
         _check(lib.om_sweep(numbers, job))
-        rows.clear()
-        spans.clear()
+        batch.clear()
 
     for section in sections:
-        pages = sum(r.pages for r in kept.cut(Range(section.pfn, section.pfn + section.pages)))
-        if not pages:
-            continue
-        covered += pages
-        spans.append((section.pfn, section.pages, end))
-        for phys, size in section.extents:
-            if phys is None:
-                rows.append(Row(end, size, Kind.HOLE))
-            else:
-                rows.extend(memory.rows(phys, phys + size, end))
-            end += size
-        if len(rows) >= _BATCH:
-            flush()
-            end = 0
-    if spans:
+        whole = Range(section.pfn, section.pfn + section.pages)
+        covered += sum(ram.pages for ram in kept.cut(whole))
+        goes_on = False
+        for piece in kept.blocks(whole, HEADS):
+            pfn = piece.start
+            while pfn < piece.end:
+                pfn = batch.add(section, Range(pfn, piece.end), goes_on)
+                goes_on = True
+                if batch.full:
+                    flush()
+    if batch.spans:
         flush()
     return covered
 

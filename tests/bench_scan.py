@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import struct
 import subprocess
 import sys
 import tempfile
@@ -25,15 +24,17 @@ from typing import TYPE_CHECKING
 
 from crash import Crash
 from crash_arch import X86_64
+from crash_elf import save_core
 from golden import golden_sets
 from goldenset import dump, save_vmcore
 from pagemodel import BASE, GENERATIONS
 
 from oldmemfs.memmap import memory_map
 from oldmemfs.options import Options
-from oldmemfs.pages import classify, sections
+from oldmemfs.pages import classify
 from oldmemfs.ranges import Range
 from oldmemfs.rules import Rules
+from oldmemfs.sections import sections
 from oldmemfs.sources import open_source
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 GIB, PAGE = 1 << 30, 4096
 RUNS = 9
-START = 0x10000  # of memory in a synthetic core file
 STEP = re.compile(r"STEP \[Excluding unnecessary pages\] : ([0-9.]+) seconds")
 USED = {"flags": 1 << 4 | 1 << 2 | 1 << 19, "mapping": 0xFFFF888000001001, "_refcount": 1}
 FREE = {"flags": 0, "_mapcount": -129, "private": 10}
@@ -78,30 +78,8 @@ def synthetic(folder: Path, name: str, size: int, pages: Mapping[int, Mapping[st
     machine = X86_64.but("bench", release="6.1.0-bench")
     crash = Crash(machine, ram=[(0, size)], lines=lines, fill=fill, pages=pages)
     crash.symbol("init_top_pgt", int(crash.lines["SYMBOL(swapper_pg_dir)"], 16))
-    blob = crash.elfcorehdr()
-    count = struct.unpack_from("<H", blob, 56)[0]
-    phdrs = [struct.unpack_from("<2I6Q", blob, 64 + 56 * i) for i in range(count)]
-    notes = b"".join(crash.memory.read(p[2], p[5]) for p in phdrs if p[0] == 4)
-    rows = [(4, 0, PAGE, 0, 0, len(notes), len(notes), 4)]
-    rows += [(p[0], p[1], p[2] + START, *p[3:]) for p in phdrs if p[0] == 1]
-    header = bytearray(blob[:64])
-    struct.pack_into("<H", header, 56, len(rows))
-    header += b"".join(struct.pack("<2I6Q", *row) for row in rows)
     path = folder / name
-    with path.open("wb") as out:
-        out.write(header.ljust(PAGE, b"\0") + notes)
-        at = 0
-        while at < size:
-            try:
-                at = os.lseek(crash.ram.fd, at, os.SEEK_DATA)
-            except OSError:
-                break
-            end = os.lseek(crash.ram.fd, at, os.SEEK_HOLE)
-            out.seek(START + at)
-            while at < end:
-                at += os.sendfile(out.fileno(), crash.ram.fd, at, end - at)
-                out.seek(0, os.SEEK_CUR)
-        out.truncate(START + size)
+    save_core(crash, path)
     return path
 
 

@@ -9,10 +9,11 @@ from golden import folder, image
 
 from oldmemfs.memmap import memory_map
 from oldmemfs.options import Options
-from oldmemfs.pages import LONG, classify, sections
+from oldmemfs.pages import LONG, classify
 from oldmemfs.plan import Plan
 from oldmemfs.ranges import Range
 from oldmemfs.rules import Rules
+from oldmemfs.sections import sections
 from oldmemfs.sources import open_source
 
 if TYPE_CHECKING:

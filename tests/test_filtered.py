@@ -13,7 +13,7 @@ from crash_arch_more import MACHINES
 from crash_elf import note
 from pagemodel import GENERATIONS
 
-from oldmemfs import pages
+from oldmemfs import sections as cut
 from oldmemfs.dump import from_blob
 from oldmemfs.elfcore import parse
 from oldmemfs.errors import FormatError, OldmemError
@@ -23,10 +23,11 @@ from oldmemfs.kernel import Kernel
 from oldmemfs.memmap import memory_map
 from oldmemfs.musts import Must, restore
 from oldmemfs.options import Options
-from oldmemfs.pages import Class, Classes, Watch, classify, sections
+from oldmemfs.pages import Class, Classes, Watch, classify
 from oldmemfs.plan import Plan
 from oldmemfs.ranges import Range
 from oldmemfs.rules import Rules
+from oldmemfs.sections import sections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +162,7 @@ def test_what_is_in_no_load_is_read_from_the_image() -> None:
 def test_batches_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     crash = dead(X86_64, dict.fromkeys(range(0x7F00, 0x18100, 3), ANON))
     whole = scan(crash)
-    monkeypatch.setattr(pages, "_BATCH", 1)
+    monkeypatch.setattr(cut, "_BATCH", 1)
     parts = scan(crash)
     assert parts.kept.bits == whole.kept.bits
     assert parts.counts == whole.counts
@@ -191,9 +192,9 @@ def test_what_must_be_there_is_put_back() -> None:
 def test_zeros_need_not_be_put_back() -> None:
     kept = Kept([Range(0, 8)], 12)
     kept.bits[0] = 0b11000011
-    lines = restore(kept, [Range(3, 4)], [Must("log", Range(0x2FFF, 0x5001))])
+    found = restore(kept, [Range(3, 4)], [Must("log", Range(0x2FFF, 0x5001))])
     assert kept.bits[0] == 0b11110111
-    assert lines == ["log: 3 pages had been excluded, first at 0x2000; they are kept"]
+    assert found.restored == ["log: 3 pages had been excluded, first at 0x2000; they are kept"]
 
 
 def test_cancelled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,33 @@ def test_restore_sets_what_was_lost(data: st.DataObject, ranges: list[Range]) ->
     lost = {p for p in clear if some.start <= p < some.end} - spared
     assert {p for r in kept.restore(some, but) for p in range(*r)} == lost
     assert {p for p in everything if p not in kept} == clear - lost
+
+
+@settings(deadline=None)
+@given(ranges=RANGES, unit=st.sampled_from((1, 2, 8, 512)), ends=st.tuples(
+    st.integers(0, 900), st.integers(0, 900)))  # fmt: skip
+def test_blocks_hold_all_that_has_a_bit(
+    ranges: list[Range], unit: int, ends: tuple[int, int]
+) -> None:
+    """Whole blocks around pages with a bit, and none beside: sorted and apart."""
+    some = Range(*sorted(ends))
+    near = {p // unit for r in ranges for p in range(*r) if some.start <= p < some.end}
+    blocks = list(Kept(ranges, 12).blocks(some, unit))
+    assert [p for r in blocks for p in range(*r)] == [p for p in range(*some) if p // unit in near]
+    assert all(a.end < b.start for a, b in pairwise(blocks))
+
+
+@settings(deadline=None)
+@given(clear=st.tuples(st.integers(0, 200), st.integers(0, 200)), pages=st.tuples(
+    st.integers(0, 200), st.integers(0, 200)))  # fmt: skip
+def test_restore_of_long_stretches(clear: tuple[int, int], pages: tuple[int, int]) -> None:
+    kept = Kept([Range(0, 200)], 12)
+    gone, back = Range(*sorted(clear)), Range(*sorted(pages))
+    kept.clear(gone)
+    lost = kept.restore(back)
+    both = {*range(*gone)} & {*range(*back)}
+    assert {p for r in lost for p in range(*r)} == both
+    assert {p for p in range(200) if p not in kept} == {*range(*gone)} - both
 
 
 @pytest.fixture(scope="module")

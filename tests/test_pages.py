@@ -6,17 +6,20 @@ import os
 import random
 from itertools import pairwise
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pagemodel import GENERATIONS, Generation, Model, draw_page
 
+from oldmemfs import sections as cut
 from oldmemfs.errors import FormatError
 from oldmemfs.memory import Memory, Run
-from oldmemfs.pages import Class, Section, classify
+from oldmemfs.pages import Class, classify
 from oldmemfs.ranges import Range
 from oldmemfs.rules import Rules
+from oldmemfs.sections import Section
 from oldmemfs.vmcoreinfo import Vmcoreinfo
 
 if TYPE_CHECKING:
@@ -75,14 +78,16 @@ class World:
             ARRAY + self.unmapped, ARRAY + self.unmapped + 100)  # fmt: skip
 
     def sections(self) -> Iterator[Section]:
-        size, gap = self.model.size, self.gap()
         for r in self.ranges:
-            start = ARRAY + (r.start - self.first) * size
-            end = start + len(r) * size
-            cuts = sorted({start, end, *(c for c in (gap.start, gap.stop) if start < c < end)})
-            yield Section(r.start, len(r), [
-                (None if a in gap else a, b - a) for a, b in pairwise(cuts)
-            ])  # fmt: skip
+            yield Section(r.start, len(r), self.extents)
+
+    def extents(self, pfn: int, pages: int) -> Iterator[tuple[int | None, int]]:
+        """Where their struct pages are."""
+        gap = self.gap()
+        start = ARRAY + (pfn - self.first) * self.model.size
+        end = start + pages * self.model.size
+        cuts = sorted({start, end, *(c for c in (gap.start, gap.stop) if start < c < end)})
+        return ((None if a in gap else a, b - a) for a, b in pairwise(cuts))
 
     def loads(self) -> list[Range]:
         return [Range(p * PAGE, (p + 1) * PAGE) for p in self.ram]
@@ -98,13 +103,16 @@ class World:
     word=st.sampled_from((4, 8)),
     big=st.booleans(),
     level=st.sampled_from((0, 2, 4, 6, 8, 12, 14, 16, 18, 20, 22, 24, 30)),
+    rows=st.sampled_from((1, 2, 3, 8192)),
 )
 def test_c_is_the_model(
-    generation: Generation, seed: int, word: int, big: bool, level: int
+    generation: Generation, seed: int, word: int, big: bool, level: int, rows: int
 ) -> None:
+    """However many rows of struct pages C is given at a time."""
     world = World(generation, seed, word, big, level)
     try:
-        found = classify(world.memory, world.loads(), world.sections(), world.rules, level)
+        with mock.patch.object(cut, "_BATCH", rows):
+            found = classify(world.memory, world.loads(), world.sections(), world.rules, level)
         kept, counts = world.model.sweep(world.pages, world.ram, world.ranges)
         assert {p for p in world.ram if p in found.kept} == kept
         assert {name: found.counts[Class[name]] for name in counts} == counts
@@ -139,7 +147,7 @@ def test_garbage_is_refused_or_swept(
     try:
         os.pwrite(fd, rng.randbytes(64 * rules.size), ARRAY)
         memory = Memory((Run(0, ARRAY + 64 * rules.size, fd, 0),))
-        array = Section(600, 64, [(ARRAY, 64 * rules.size)])
+        array = Section(600, 64, lambda _pfn, _pages: [(ARRAY, 64 * rules.size)])
         loads = [Range(600 << rules.page_shift, 700 << rules.page_shift)]
         found = classify(memory, loads, [array], rules, 30)
     finally:

@@ -23,13 +23,24 @@ if TYPE_CHECKING:
     from ..virtual import Virtual
     from ..vmcoreinfo import Vmcoreinfo
 
-__all__ = ["Log", "Record", "as_json", "as_text", "one_line", "read_log"]
+__all__ = ["Log", "Record", "as_json", "as_text", "log_places", "one_line", "read_log"]
 
 _GENERATIONS = (
-    ("prb", lockless.read),
-    ("log_first_idx", buffer.read),
-    ("log_end", lines.read),
+    ("prb", lockless.read, lockless.places),
+    ("log_first_idx", buffer.read, buffer.places),
+    ("log_end", lines.read, lines.places),
 )
+
+
+def log_places(virtual: Virtual, info: Vmcoreinfo) -> list[tuple[int, int]]:
+    """Where ``read_log`` reads, as ``(virt, size)``: nowhere if VMCOREINFO leads to no log.
+
+    Raises ``FormatError`` for a log that cannot be, ``FaultError`` where its head cannot be read.
+    """
+    for key, _, places in _GENERATIONS:
+        if info.symbol(key) is not None:
+            return list(places(Remembered(virtual), info))
+    return []
 
 
 def read_log(virtual: Virtual, info: Vmcoreinfo) -> Log:
@@ -38,8 +49,8 @@ def read_log(virtual: Virtual, info: Vmcoreinfo) -> Log:
     Raises ``FormatError`` where there is no log to be found, ``FaultError`` where its head cannot
     be read; whatever is broken beyond that costs records, which the log tells as ``skipped``.
     """
-    for key, read in _GENERATIONS:
+    for key, read, _ in _GENERATIONS:
         if info.symbol(key) is not None:
             return read(Remembered(virtual), info)
-    names = ", ".join(f"SYMBOL({key})" for key, _ in _GENERATIONS)
+    names = ", ".join(f"SYMBOL({key})" for key, _, _ in _GENERATIONS)
     raise FormatError(f"VMCOREINFO leads to no log: it has none of {names}")

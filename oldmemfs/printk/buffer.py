@@ -104,6 +104,12 @@ class _Buffer:
         return index <= end
 
 
+def places(virtual: Remembered, info: Vmcoreinfo) -> Iterator[tuple[int, int]]:
+    """Where the buffer lies, as (virt, size)."""
+    buffer = _Buffer(virtual, info)
+    yield buffer.data, buffer.size
+
+
 def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
     """Every record from ``log_first_idx`` to ``log_next_idx``."""
     buffer, skipped = _Buffer(virtual, info), Skipped()

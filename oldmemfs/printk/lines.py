@@ -11,12 +11,14 @@ A line may start with ``<priority>`` and ``[seconds.microseconds] ``. The oldest
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import FaultError, FormatError
 from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped, needed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..virtual import Remembered
     from ..vmcoreinfo import Vmcoreinfo
 
@@ -24,15 +26,36 @@ _PIECE = 1 << 12
 _LEAD = re.compile(rb"(?:<(\d{1,4})>)?(?:\[ *(\d{1,10})\.(\d{6})\] )?")
 
 
+class _Ring(NamedTuple):
+    """``size`` bytes at ``data``; ``end`` counts all characters ever written, ``chars`` stand."""
+
+    data: int
+    size: int
+    end: int
+    chars: int
+
+    @classmethod
+    def of(cls, virtual: Remembered, info: Vmcoreinfo) -> _Ring:
+        """As the kernel's variables say."""
+        data = virtual.pointer(needed(info.symbol("log_buf"), "SYMBOL(log_buf)"))
+        size, end, chars = (
+            virtual.number(needed(info.symbol(key), f"SYMBOL({key})"), 4)
+            for key in ("log_buf_len", "log_end", "logged_chars")
+        )
+        if not size:
+            raise FormatError("a log of 0 bytes does not exist", data)
+        return cls(data, size, end, chars)
+
+
+def places(virtual: Remembered, info: Vmcoreinfo) -> Iterator[tuple[int, int]]:
+    """Where the ring lies, as (virt, size)."""
+    ring = _Ring.of(virtual, info)
+    yield ring.data, ring.size
+
+
 def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
     """Every line that the ring holds."""
-    data = virtual.pointer(needed(info.symbol("log_buf"), "SYMBOL(log_buf)"))
-    size, end, chars = (
-        virtual.number(needed(info.symbol(key), f"SYMBOL({key})"), 4)
-        for key in ("log_buf_len", "log_end", "logged_chars")
-    )
-    if not size:
-        raise FormatError("a log of 0 bytes does not exist", data)
+    data, size, end, chars = _Ring.of(virtual, info)
     skipped = Skipped()
     if chars > min(size, MAX_TEXT):
         skipped.add("more characters than the ring keeps", f"{chars:#x}")

@@ -21,6 +21,8 @@ from ..errors import FaultError, FormatError
 from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped, needed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..virtual import Remembered
     from ..vmcoreinfo import Vmcoreinfo
 
@@ -49,7 +51,7 @@ class _Ring:
         self.seq, self.ts_nsec = offset("printk_info.seq"), offset("printk_info.ts_nsec")
         self.text_len = offset("printk_info.text_len")
         self.caller = info.offset("printk_info.caller_id")
-        root = virtual.pointer(needed(info.symbol("prb"), "SYMBOL(prb)"))
+        self.root = root = virtual.pointer(needed(info.symbol("prb"), "SYMBOL(prb)"))
         descs = root + offset("printk_ringbuffer.desc_ring")
         texts = root + offset("printk_ringbuffer.text_data_ring")
         counter = offset("atomic_long_t.counter")
@@ -109,6 +111,15 @@ class _Ring:
         if laps > 1 or size <= self.virtual.word:
             raise _TextLostError("texts with impossible positions")
         return at, size
+
+
+def places(virtual: Remembered, info: Vmcoreinfo) -> Iterator[tuple[int, int]]:
+    """Where the ring lies, as (virt, size): its head, descriptors, infos, texts."""
+    ring = _Ring(virtual, info)
+    yield ring.root, 1
+    yield ring.descs, ring.desc_size << ring.count_bits
+    yield ring.infos, ring.info_size << ring.count_bits
+    yield ring.data, 1 << ring.size_bits
 
 
 def read(virtual: Remembered, info: Vmcoreinfo) -> Log:

@@ -15,6 +15,7 @@ from ..elfcore import Header, Phdr
 from ..errors import FormatError, SourceError
 from ..files import image_size, kept_open, reader
 from ..memory import Access, Memory, Run, place
+from ..ranges import round_up
 from ..resident import Resident
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ NAME = "elf"
 VMCORE = "/proc/vmcore"
 _MAX_PHDRS = 1 << 20
 _MAX_NOTES = 1 << 28
+_LARGEST_PAGE = 1 << 16
 
 
 def open(path: str | None, options: Options) -> Dump:  # noqa: A001
@@ -51,15 +53,21 @@ def _open(path: str, fd: int, options: Options) -> Dump:
             "the missing ones read as zeros"
         )
     runs: list[Run] = []
+    lost: list[Run] = []  # last: where PT_LOADs overlap, one that has the bytes goes first
     for p in header.loads:
-        runs.append(Run(p.paddr, p.filesz, fd, p.offset))
+        # a page of which the file has a part is asked for whole: what is missing is a fault
+        there = max(size - p.offset, 0)
+        if there:
+            there = min(round_up(p.paddr + there, _LARGEST_PAGE) - p.paddr, p.filesz)
+        runs.append(Run(p.paddr, there, fd, p.offset))
         runs.append(Run(p.paddr + p.filesz, p.memsz - p.filesz, -1, 0, Access.ZERO))
+        lost.append(Run(p.paddr + there, p.filesz - there, -1, 0, Access.LOST))
     notes = _notes(path, fd, header, warnings)
     resident = Resident(fd)
     return of_file(
         header,
         Memory(tuple(resident.mapped([Run(0, size, fd, 0)])), resident.windows),
-        Memory(tuple(resident.mapped(place(runs))), resident.windows),
+        Memory(tuple(resident.mapped(place([*runs, *lost]))), resident.windows),
         source=path,
         origin=path,
         size=end,

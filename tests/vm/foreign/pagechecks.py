@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from oldmemfs.filtered import filtered
 from oldmemfs.memmap import memory_map
-from oldmemfs.pages import classify, sections
+from oldmemfs.pages import classify
 from oldmemfs.plan import Plan
 from oldmemfs.ranges import Range
 from oldmemfs.rules import Rules
+from oldmemfs.sections import sections
 
 from ..guest.pageflags import understood
 from ..judge import judge
