@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .elfcore import Header, Phdr
     from .kernel import Kernel
     from .options import Options
+    from .panic import Panic
     from .printk import Log
 
 # Above these, an address cannot be memory: the widest of the architecture (x86_64 and arm64 stop
@@ -95,6 +96,13 @@ class Dump:
         from .printk import read_log
 
         return read_log(self.kernel, self.vmcoreinfo)
+
+    @cached_property
+    def panic(self) -> Panic | None:
+        """What the log says of the crash, found once: a hostile log takes seconds."""
+        from .panic import find_panic
+
+        return find_panic(self.log)
 
     @cached_property
     def taint(self) -> int | OldmemError:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .panic import find_panic
 from .printk import one_line
 from .taint import FLAGS, letters
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from .panic import Panic
-    from .printk import Log
     from .ranges import Range
     from .vmcoreinfo import Vmcoreinfo
 
@@ -45,6 +43,7 @@ class Summary:
     build_id: str | None
     page_size: int | None
     crash_time: int | None  # seconds since 1970
+    log_read: bool
     panic: Panic | None
     pids: tuple[int | None, ...]  # what ran on each processor; None: it left no registers
     taint: int | None
@@ -56,8 +55,10 @@ class Summary:
     def agreed(self) -> bool | None:
         """Whether the registers of the processor that the log blames are of the task it blames."""
         panic = self.panic
-        if panic is None or panic.cpu is None or not self.pids or self.machine == "s390x":
-            return None  # s390x's notes have running numbers for pids
+        if panic is None or panic.cpu is None or panic.pid is None:
+            return None
+        if not self.pids or self.machine == "s390x":  # whose notes have running numbers for pids
+            return None
         return panic.cpu < len(self.pids) and self.pids[panic.cpu] == panic.pid
 
     @property
@@ -71,8 +72,9 @@ class Summary:
 def summarize(
     machine: str,
     info: Vmcoreinfo | None,
-    log: Log | None,
+    panic: Panic | None,
     *,
+    log_read: bool = True,
     pids: Iterable[int | None] = (),
     taint: int | None = None,
     ranges: Iterable[Range] = (),
@@ -80,13 +82,13 @@ def summarize(
     problems: Iterable[str] = (),
 ) -> Summary:
     """Put the pieces together; a taint that memory did not give is taken from the log."""
-    panic = find_panic(log) if log else None
     return Summary(
         machine=machine,
         release=info.release if info else None,
         build_id=info.build_id if info else None,
         page_size=info.page_size if info else None,
         crash_time=info.crash_time if info else None,
+        log_read=log_read,
         panic=panic,
         pids=tuple(pids),
         taint=panic.taint if taint is None and panic else taint,
@@ -106,7 +108,9 @@ def as_json(summary: Summary) -> str:
             "machine": summary.machine,
             "page_size": summary.page_size,
             "crash_time": summary.crashed,
+            "log_read": summary.log_read,
             "panic": panic.line if panic else None,
+            "cause": panic.cause if panic else None,
             "trigger": panic.trigger if panic else None,
             "cpu": panic.cpu if panic else None,
             "pid": panic.pid if panic else None,
@@ -140,13 +144,15 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "build-id", summary.build_id or unknown
     yield "machine", summary.machine
     yield "crashed", summary.crashed or unknown
-    yield "panic", (panic and panic.line) or "none in the log"
+    none = "none in the log" if summary.log_read else "unknown: the log could not be read"
+    yield "panic", (panic and panic.line) or none
+    if panic and panic.cause:
+        yield "cause", panic.cause
     if panic and panic.trigger:
         yield "began with", panic.trigger
-    if panic and panic.pid is not None:
-        cpu = "a processor unknown" if panic.cpu is None else f"CPU {panic.cpu}"
-        agreed = {True: "", False: "; its registers are of another task", None: ""}[summary.agreed]
-        yield "blamed", f"{cpu}, pid {panic.pid} ({panic.comm}){agreed}"
+    if panic and (panic.cpu is not None or panic.pid is not None or panic.comm is not None):
+        agreed = "; its registers are of another task" if summary.agreed is False else ""
+        yield "blamed", ", ".join(_blamed(panic)) + agreed
     with_registers = sum(pid is not None for pid in summary.pids)
     yield "CPUs", f"{len(summary.pids)}, {with_registers} of them with registers"
     yield "taint", unknown if summary.taint is None else _taint(summary.taint)
@@ -155,6 +161,15 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "", f"{r} {_human(r.size)}"
     if len(summary.ranges) > _MOST_RANGES:
         yield "", f"and {len(summary.ranges) - _MOST_RANGES} more"
+
+
+def _blamed(panic: Panic) -> Iterator[str]:
+    if panic.cpu is not None:
+        yield f"CPU {panic.cpu}"
+    if panic.pid is not None:
+        yield f"pid {panic.pid}" + ("" if panic.comm is None else f" ({panic.comm})")
+    elif panic.comm is not None:
+        yield panic.comm
 
 
 def _taint(mask: int) -> str:

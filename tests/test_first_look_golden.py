@@ -14,6 +14,7 @@ from test_registers import gdb_registers
 
 from oldmemfs.kernel import Kernel
 from oldmemfs.notes import Note, notes
+from oldmemfs.panic import find_panic
 from oldmemfs.printk import as_text, read_log
 from oldmemfs.registers import pid, registers
 from oldmemfs.summary import as_text as summary_text
@@ -84,7 +85,9 @@ def test_summary(golden: str) -> None:
     taint = read_taint(kernel, kernel.info) if golden.startswith("bookworm") else None
     pids = [pid(X86_64, False, note.desc) for note in cpu_notes(golden)]
     ranges = kernel.memory.ranges
-    summary = summarize("x86_64", kernel.info, log, pids=pids, taint=taint, ranges=ranges)
+    summary = summarize(
+        "x86_64", kernel.info, find_panic(log), pids=pids, taint=taint, ranges=ranges
+    )
     assert summary.panic is not None
     assert summary.panic.line == "Kernel panic - not syncing: sysrq triggered crash"
     assert summary.panic.trigger == "sysrq: Trigger a crash"

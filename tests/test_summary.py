@@ -29,33 +29,13 @@ OOPS = [
 ]  # fmt: skip
 
 
-def log(*texts: bytes) -> Log:
-    return Log(tuple(Record(i, i, 6, 0, None, text) for i, text in enumerate(texts)))
+MCE = "Kernel panic - not syncing: Fatal machine check"
+HUNG = "Kernel panic - not syncing: hung_task: blocked tasks"
+OOM = "Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled"
 
 
-@pytest.mark.parametrize(
-    ("texts", "panic"),
-    [
-        (SYSRQ, Panic(SYSRQ[2].decode(), SYSRQ[1].decode(), 1, 1, "init", 0)),
-        (OOPS, Panic(OOPS[5].decode(), OOPS[0].decode(), 3, 812, "my prog", 1 << 9 | 1 << 12)),
-        (OOPS[:5], Panic(None, OOPS[0].decode(), 3, 812, "my prog", 1 << 9 | 1 << 12)),
-        ([*OOPS, *SYSRQ], Panic(SYSRQ[2].decode(), OOPS[0].decode(), 1, 1, "init", 0)),
-        ([*SYSRQ, *OOPS[:5]], Panic(SYSRQ[2].decode(), SYSRQ[1].decode(), 1, 1, "init", 0)),
-        ([SYSRQ[2]], Panic(SYSRQ[2].decode(), None, None, None, None, None)),
-        (
-            [b"Unable to handle kernel paging request", b"Pid: 77, comm: x Tainted: P 2.6.32"],
-            Panic(None, "Unable to handle kernel paging request", None, 77, "x", 1),
-        ),
-        (
-            [b"Kernel panic - not syncing: \x1b[2J\xff\nmore"],
-            Panic("Kernel panic - not syncing: \\x1b[2J\\xff", None, None, None, None, None),
-        ),
-        ([b"Linux version 6.1", b"traps: x[1] general protection fault ip:0"], None),
-        ([], None),
-    ],
-)
-def test_panic(texts: list[bytes], panic: Panic | None) -> None:
-    assert find_panic(log(*texts)) == panic
+def crash(*texts: bytes) -> Panic | None:
+    return find_panic(Log(tuple(Record(i, i, 6, 0, None, text) for i, text in enumerate(texts))))
 
 
 VIEWS = [ViewLine("vmcore", 536870912, "crash, gdb"), ViewLine("dump", None, "crash, drgn")]
@@ -63,7 +43,7 @@ VIEWS = [ViewLine("vmcore", 536870912, "crash, gdb"), ViewLine("dump", None, "cr
 
 def test_text() -> None:
     summary = summarize(
-        "x86_64", INFO, log(*SYSRQ), pids=[0, 1, None], taint=1 << 12,
+        "x86_64", INFO, crash(*SYSRQ), pids=[0, 1, None], taint=1 << 12,
         ranges=[Range(0x1000, 0x9FC00), Range(0x100000, 0x20000000)], views=VIEWS,
         problems=["dump: no symbol mem_section"],
     )  # fmt: skip
@@ -73,6 +53,7 @@ def test_text() -> None:
         "machine     x86_64\n"
         "crashed     2026-11-21T00:17:55Z\n"
         "panic       Kernel panic - not syncing: sysrq triggered crash\n"
+        "cause       somebody asked for the crash (sysrq-c)\n"
         "began with  sysrq: Trigger a crash\n"
         "blamed      CPU 1, pid 1 (init)\n"
         "CPUs        3, 2 of them with registers\n"
@@ -90,12 +71,13 @@ def test_text() -> None:
 
 def test_json() -> None:
     summary = summarize(
-        "x86_64", INFO, log(*OOPS), pids=[5, None, 7], ranges=[Range(0, 0x1000)], views=VIEWS,
+        "x86_64", INFO, crash(*OOPS), pids=[5, None, 7], ranges=[Range(0, 0x1000)], views=VIEWS,
         problems=["no"],
     )  # fmt: skip
     assert json.loads(as_json(summary)) == {
         "release": "6.1.0-56-cloud-amd64", "build_id": "3b43fad5", "machine": "x86_64",
         "page_size": 4096, "crash_time": "2026-11-21T00:17:55Z", "panic": OOPS[5].decode(),
+        "log_read": True, "cause": "the kernel used a NULL pointer (oops)",
         "trigger": OOPS[0].decode(), "cpu": 3, "pid": 812, "comm": "my prog",
         "registers_agree": False, "cpus": 3, "cpu_pids": [5, None, 7], "taint": 1 << 9 | 1 << 12,
         "taint_letters": "WO", "memory_size": 4096, "memory": [[0, 4096]],
@@ -115,7 +97,7 @@ def test_json() -> None:
     ],
 )  # fmt: skip
 def test_registers_and_log_agree(pids: list[int | None], machine: str, agreed: bool | None) -> None:
-    summary = summarize(machine, INFO, log(*SYSRQ), pids=pids)
+    summary = summarize(machine, INFO, crash(*SYSRQ), pids=pids)
     assert summary.agreed is agreed
     assert ("of another task" in as_text(summary)) is (agreed is False)
 
@@ -135,3 +117,20 @@ def test_a_time_that_cannot_be(seconds: int) -> None:
     text = as_text(summarize("x86_64", info, None))
     assert "crashed     unknown\n" in text
     assert "kernel      6.1\\x1b[2J\\x0d\\xef\\xbf\\xbd\n" in text
+
+
+@pytest.mark.parametrize(
+    ("texts", "blamed"),
+    [
+        (["mce: [Hardware Error]: CPU 1: Machine Check Exception: 5 Bank 0: b2", MCE], "CPU 1"),
+        (["INFO: task dd:12 blocked for more than 120 seconds.", HUNG], "pid 12 (dd)"),
+        (["java invoked oom-killer: gfp_mask=0xd0, order=0", OOM], "java"),
+        (["", OOM, "CPU: 3 PID: 7 Comm: x Not tainted 6.1 #1"], "CPU 3, pid 7 (x)"),
+        ([OOM], None),
+    ],
+)
+def test_who_is_blamed(texts: list[str], blamed: str | None) -> None:
+    """As much as is known; a processor's registers are compared only where its task is known."""
+    summary = summarize("x86_64", INFO, crash(*(t.encode() for t in texts)), pids=[0, 1, 2, 7])
+    shown = [line for line in as_text(summary).splitlines() if line.startswith("blamed")]
+    assert shown == ([] if blamed is None else [f"blamed      {blamed}"])

@@ -54,13 +54,15 @@ def _summary(catalog: Catalog) -> Summary:
             return None
 
     log = attempt("log", lambda: dump.log)
+    panic = attempt("panic", lambda: dump.panic) if log else None
     taint = dump.taint
     if isinstance(taint, OldmemError):
         problems.append(f"taint: {taint}")
     return summarize(
         machine_name(dump.header.machine),
         dump.vmcoreinfo,
-        log,
+        panic,
+        log_read=log is not None,
         pids=attempt("registers", lambda: list(_pids(dump))) or (),
         taint=None if isinstance(taint, OldmemError) else taint,
         ranges=dump.memory.ranges,
