@@ -1,4 +1,8 @@
-"""``--check``: what this machine has, what it lacks, and how to mend it."""
+"""``--check``: what this machine has, what it lacks, and how to mend it.
+
+Two verdicts: for images and saved cores, which any machine can mount; and for a crash: whether a
+capture kernel can mount the dead kernel's memory, or whether this machine would start one.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from .errors import OldmemError, SourceError
 from .files import open_read, read_text
+from .output import put, visible
 from .sources import liveheader, open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .options import Options
 
@@ -37,13 +42,12 @@ def _helper() -> tuple[bool, str]:
     return False, "no fusermount3, which mounts for ordinary users: apt install fuse3"
 
 
-def _capture() -> Iterator[tuple[bool, str]]:
-    """What the next crash needs; nothing once it has happened."""
-    if os.path.exists(_VMCORE):
-        return
-    size = (read_text(f"{_KEXEC}_size") or "0").strip()
-    loaded = (read_text(f"{_KEXEC}_loaded") or "0").strip() == "1"
-    if size == "0":
+def _next_crash() -> Iterator[tuple[bool, str]]:
+    """What a crash of this machine would need."""
+    size = int((read_text(f"{_KEXEC}_size") or "0").strip())
+    if size:
+        yield True, f"{size >> 20} MiB are set aside for a capture kernel"
+    else:
         yield (
             False,
             (
@@ -51,9 +55,7 @@ def _capture() -> Iterator[tuple[bool, str]]:
                 "GRUB_CMDLINE_LINUX in /etc/default/grub, run update-grub, reboot"
             ),
         )
-    else:
-        yield True, f"{int(size) >> 20} MiB are set aside for a capture kernel"
-    if loaded:
+    if (read_text(f"{_KEXEC}_loaded") or "0").strip() == "1":
         yield True, "a capture kernel is loaded"
     else:
         yield False, "no capture kernel is loaded: run kdump-config load, or systemctl start kdump"
@@ -72,7 +74,7 @@ def _lockdown() -> tuple[bool, str]:
 def _header() -> tuple[bool, str]:
     address, origin = liveheader.address()
     if address is None:
-        return False, f"{origin}: this is no capture kernel; run oldmemfs IMAGE MOUNTPOINT"
+        return False, f"{origin}; /proc/vmcore alone is read then"
     return True, f"the crash's ELF header is at {address:#x}, says {origin}"
 
 
@@ -84,21 +86,57 @@ def _source(options: Options) -> tuple[bool, str]:
     return True, f"old memory can be read: {dump.source}; header: {dump.origin}"
 
 
-def _findings(options: Options) -> Iterator[tuple[bool, str]]:
+def _mounting() -> Iterator[tuple[bool, str]]:
     yield _opens("/dev/fuse", "run modprobe fuse; into an initramfs, payload.py --kernel puts it")
     yield _helper()
+
+
+def _old_memory(options: Options) -> Iterator[tuple[bool, str]]:
     yield _opens("/dev/mem", "run mount -t devtmpfs devtmpfs /dev, or mknod /dev/mem c 1 1")
-    yield _opens(_VMCORE, "it is there only after a crash, in the capture kernel")
-    yield from _capture()
+    yield _opens(_VMCORE, "mount -t proc proc /proc, if that is missing")
     yield _lockdown()
     yield _header()
     yield _source(options)
 
 
-def report(options: Options) -> int:
-    """Print a line for each finding; 0 when this machine's old memory can be mounted."""
+def _show(findings: Iterable[tuple[bool, str]]) -> list[bool]:
     fine = []
-    for good, text in _findings(options):
+    for good, text in findings:
         fine.append(good)
-        print(f"{'ok  ' if good else 'no  '} {text}")
-    return 0 if fine[0] and fine[-1] else 1
+        put(f"{'ok  ' if good else 'no  '} {visible(text)}\n")
+    return fine
+
+
+def _verdict(good: bool, yes: str, no: str) -> None:
+    put(f"==>  {yes if good else no}\n")
+
+
+def report(options: Options) -> int:
+    """Print a line for each finding, and the verdicts.
+
+    Returns 0 when what this machine is for can be mounted: in a capture kernel the dead kernel's
+    memory, elsewhere images and saved cores.
+    """
+    images = all(_show(_mounting()))
+    _verdict(
+        images,
+        "images and saved cores can be mounted here: oldmemfs IMAGE MOUNTPOINT",
+        "images and saved cores cannot be mounted here",
+    )
+    address, origin = liveheader.address()
+    if address is None and not os.path.exists(_VMCORE):
+        put(f"--   this is no capture kernel, so there is no old memory here: {origin}\n")
+        ready = all(_show(_next_crash()))
+        _verdict(
+            ready,
+            "a crash of this machine would start a capture kernel",
+            "a crash of this machine would start no capture kernel; mend what is told above",
+        )
+        return int(not images)
+    readable = _show(_old_memory(options))[-1]
+    _verdict(
+        images and readable,
+        "the dead kernel's memory can be mounted here: oldmemfs MOUNTPOINT",
+        "the dead kernel's memory cannot be mounted here; mend what is told above",
+    )
+    return int(not (images and readable))

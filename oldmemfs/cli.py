@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import stat
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from . import __version__, views
-from .badpages import BadPages
+from . import __version__
 from .errors import OldmemError, UsageError
 from .options import Options, parse
-from .plan import Plan
-from .sources import open_source
-from .view import Catalog, LiveView, View
+from .output import put, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: oldmemfs [SOURCE] MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d]
        oldmemfs --list [SOURCE] [-o ...]      every view's layout, without mounting
-       oldmemfs --info [SOURCE] [-o ...]      the summary, without mounting
+       oldmemfs --info [SOURCE] [-o ...]      the summary; with --scan vmcore-kern's size, too;
+                                              with --json a line for each of several SOURCEs
        oldmemfs --check                       what this machine has, lacks, and how to mend it
        oldmemfs --version | --help
 
@@ -50,8 +50,8 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
 """
 
 # What mount(8) and fstab put where no source is meant.
-_MOST_WARNINGS = 100  # on the terminal; `status` has more
 _NO_SOURCE = ("none", "oldmemfs", "")
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,6 +63,8 @@ class Command:
     lists: list[str] = field(default_factory=list)
     foreground: bool = False
     debug: bool = False
+    scan: bool = False
+    json: bool = False
 
 
 def read_arguments(program: str, arguments: Sequence[str]) -> Command:
@@ -85,6 +87,9 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
             command.lists.append(word[2:])
         elif word in ("--list", "--info", "--check", "--version", "--help", "-h", "-V"):
             command.action = {"-h": "help", "-V": "version"}.get(word, word[2:])
+        elif word in ("--scan", "--json"):
+            command.scan |= word == "--scan"
+            command.json |= word == "--json"
         elif word == "--":
             command.names += rest
             break
@@ -98,61 +103,29 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
             raise UsageError(f"{word}: no such option; oldmemfs --help lists them")
         else:
             command.names.append(word)
+    if (command.scan or command.json) and command.action != "info":
+        raise UsageError("--scan and --json go with --info")
     return command
 
 
-def _visible(text: str) -> str:
-    """One line, with escapes for what no terminal shows: names and notes may hold anything."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _source(name: str) -> str | None:
-    return None if name in _NO_SOURCE and not os.path.exists(name or "none") else name
-
-
-def _open(path: str | None, options: Options) -> Catalog:
-    dump = open_source(path, options)
-    catalog = Catalog(dump, views.of(dump, options), BadPages())
-    log, warnings = logging.getLogger(__name__), catalog.dump.warnings
-    for warning in warnings[:_MOST_WARNINGS]:
-        log.warning("%s", _visible(warning))
-    if len(warnings) > _MOST_WARNINGS:
-        log.warning("%d more warnings", len(warnings) - _MOST_WARNINGS)
-    return catalog
-
-
-def _list(names: Sequence[str], options: Options) -> int:
-    if len(names) > 1:
-        raise UsageError("--list takes one SOURCE")
-    catalog = _open(_source(names[0]) if names else None, options)
-    failed = False
-    for view in catalog.views:
-        if not isinstance(view, View):
-            continue
-        plan = catalog.outcome(view)
-        print(f"{view.name}:")
-        if isinstance(plan, Plan):
-            print(plan.layout.describe(), end="")
-        else:
-            failed = True
-            print(f"cannot be read: {plan}")
-    return int(failed)
-
-
-def _info(names: Sequence[str], options: Options) -> int:
-    if len(names) > 1:
-        raise UsageError("--info takes one SOURCE")
-    catalog = _open(_source(names[0]) if names else None, options)
-    (summary,) = (v for v in catalog.views if v.name == "summary")
-    assert isinstance(summary, LiveView)
-    print(summary.text(catalog), end="")
-    return 0
+    """The source of this name; none, if it is what mount(8) puts where none is meant."""
+    if name not in _NO_SOURCE:
+        return name
+    try:
+        mode = os.stat(name).st_mode
+    except OSError:
+        return None
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        return None
+    _log.warning("the file %s is taken for the image", visible(os.path.realpath(name)))
+    return name
 
 
 def _mount(command: Command, options: Options) -> int:
     if not 1 <= len(command.names) <= 2:
         raise UsageError("give [SOURCE] MOUNTPOINT; oldmemfs --help shows how")
-    from . import bind, daemon, mount, notify
+    from . import bind, daemon, mount, notify, show
 
     mountpoint = os.path.realpath(command.names[-1])
     path = _source(command.names[0]) if len(command.names) == 2 else None
@@ -160,7 +133,7 @@ def _mount(command: Command, options: Options) -> int:
     if options.bind:
         bind.check_target(options.bind)
     notify.tell("STATUS=opening old memory")
-    catalog = _open(path, options)
+    catalog = show.open_catalog(path, options)
     if options.bind:
         bind.check_view(options.bind, [view.name for view in catalog.views])
     manner = mount.Manner(
@@ -179,7 +152,11 @@ def _mount(command: Command, options: Options) -> int:
         if leave:
             leave()
         over = f", {options.bind.view} over {options.bind.target}" if options.bind else ""
-        notify.tell("READY=1", f"STATUS=serving {catalog.dump.source} on {mountpoint}{over}")
+        serving = f"serving {catalog.dump.source} on {mountpoint}{over}"
+        notify.tell("READY=1", f"STATUS={serving}")
+        if command.foreground:
+            with contextlib.suppress(OldmemError, SystemExit):  # the mount is what counts
+                put(f"oldmemfs: {visible(serving)}; umount, or Ctrl-C, ends it\n")
 
     if path is None:  # a capture kernel, with little memory and one chance
         daemon.outlive_others()
@@ -193,18 +170,21 @@ def _mount(command: Command, options: Options) -> int:
 def run(command: Command) -> int:
     """Do what the command line says; the exit status."""
     options = parse(command.lists)
-    if command.action == "list":
-        return _list(command.names, options)
-    if command.action == "info":
-        return _info(command.names, options)
+    if command.action in ("list", "info"):
+        from . import show
+
+        paths = [_source(name) for name in command.names] or [None]
+        if command.action == "list":
+            return show.layouts(paths, options)
+        return show.info(paths, options, scan=command.scan, as_json=command.json)
     if command.action == "check":
         from . import check
 
         return check.report(options)
     if command.action == "help":
-        print(USAGE, end="")
+        put(USAGE)
     elif command.action == "version":
-        print(f"oldmemfs {__version__}")
+        put(f"oldmemfs {__version__}\n")
     elif command.action == "mount":
         return _mount(command, options)
     return 0
@@ -216,10 +196,10 @@ def main() -> int:
     try:
         return run(read_arguments(sys.argv[0], sys.argv[1:]))
     except UsageError as error:
-        print(f"oldmemfs: {_visible(str(error))}", file=sys.stderr)
+        print(f"oldmemfs: {visible(str(error))}", file=sys.stderr)
         return 2
     except OldmemError as error:
-        print(f"oldmemfs: {_visible(str(error))}", file=sys.stderr)
+        print(f"oldmemfs: {visible(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -14,6 +14,7 @@ import trio
 
 from .bind import Binder
 from .errors import SourceError, UsageError
+from .files import read_text
 from .filesystem import Filesystem
 from .mounts import MountTable
 from .serve import Mount, Server
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .options import Bind
     from .view import Catalog
 
+_FUSE_CONF = "/etc/fuse.conf"
 _READ_AHEAD_KIB = 1024
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
@@ -45,10 +47,24 @@ class Manner:
 
 def check_mountpoint(path: str) -> None:
     """Raise ``UsageError`` for a place where nothing can be mounted, before anything is opened."""
+    if Mount.at(path):
+        raise UsageError(
+            f"{path}: an oldmemfs is mounted there already: umount {path} first, or give another "
+            "directory"
+        )
     if not os.path.isdir(path):
         raise UsageError(f"{path}: not a directory")
     if not os.path.exists("/dev/fuse"):
         raise SourceError("/dev/fuse: not there; run modprobe fuse (fuse.ko in a capture kernel)")
+
+
+def _advice(manner: Manner) -> str:
+    """What to do when libfuse's helper refuses to mount."""
+    words = (read_text(_FUSE_CONF) or "").split("\n")
+    if manner.allow and os.getuid() != 0 and "user_allow_other" not in map(str.strip, words):
+        given = ", ".join(f"-o {word}" for word in sorted(manner.allow))
+        return f"{given} is root's unless {_FUSE_CONF} has a line user_allow_other: add it"
+    return "oldmemfs --check says what is missing"
 
 
 def _fuse_options(manner: Manner) -> set[str]:
@@ -173,9 +189,7 @@ def serve(
         try:
             pyfuse3.init(filesystem, target, _fuse_options(manner))
         except RuntimeError as error:
-            raise SourceError(
-                f"{mountpoint}: cannot mount ({error}); oldmemfs --check says what is missing"
-            ) from error
+            raise SourceError(f"{mountpoint}: cannot mount ({error}); {_advice(manner)}") from error
         stack.callback(pyfuse3.close, unmount=server is None)
         if binder:
             stack.callback(binder.unbind)

@@ -72,7 +72,7 @@ class Scan:
     def progress(self) -> str:
         """How far it is, in a few words."""
         if self._watch is None:
-            return "its pages are told apart when it is first looked at"
+            return "not scanned yet: stat it"
         # Holes between the pages may have been looked at too: they are not in the total.
         share = min(100 * self._watch.done // max(self._watch.total, 1), 100)
         return f"telling its pages apart: {share}% done"

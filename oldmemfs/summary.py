@@ -7,7 +7,7 @@ why, is part of it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,15 @@ _END_OF_TIME = 253402300800  # the year 10000, which datetime does not know
 
 @dataclass(frozen=True, slots=True)
 class ViewLine:
-    """A file in the mount. ``size`` is None if it cannot be built; ``opens`` says what reads it."""
+    """A file in the mount; ``opens`` says what reads it.
+
+    ``size`` is None if it cannot be built, or while that is not known: ``pending`` says so then.
+    """
 
     name: str
     size: int | None
     opens: str
+    pending: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def as_json(summary: Summary) -> str:
             "taint_letters": None if summary.taint is None else letters(summary.taint),
             "memory_size": sum(r.size for r in summary.ranges),
             "memory": [(r.start, r.size) for r in summary.ranges],
-            "views": [{"name": v.name, "size": v.size, "opens": v.opens} for v in summary.views],
+            "views": [asdict(view) for view in summary.views],
             "problems": summary.problems,
         }
     ) + "\n"  # fmt: skip
@@ -179,9 +183,14 @@ def _taint(mask: int) -> str:
 
 def _views(views: Sequence[ViewLine]) -> Iterator[str]:
     width = max(len(view.name) for view in views)
-    for view in views:
-        size = "not here" if view.size is None else str(view.size)
-        yield f"{view.name:<{width}} {size:>16}  {view.opens}"
+    sizes = [_view_size(view) for view in views]
+    room = max(16, *map(len, sizes))
+    for view, size in zip(views, sizes, strict=True):
+        yield f"{view.name:<{width}} {size:>{room}}  {view.opens}"
+
+
+def _view_size(view: ViewLine) -> str:
+    return (view.pending or "not here") if view.size is None else str(view.size)
 
 
 def _human(size: int) -> str:

@@ -11,6 +11,7 @@ from image import HEADER, LOAD, NOTE, Blob, Image, Segment, crashed, vmcore_of
 from mounting import OLDMEMFS, run
 from reading import catalog_of, plan_of, read_all
 
+from oldmemfs import check
 from oldmemfs.cli import read_arguments
 from oldmemfs.errors import SourceError, UsageError
 from oldmemfs.options import Piece, number, parse
@@ -175,16 +176,60 @@ def test_help_fits_a_screen_and_version_is_a_line() -> None:
     assert run(*OLDMEMFS, "--version").stdout.startswith("oldmemfs 0.")
 
 
-def test_check_names_what_is_missing() -> None:
+def verdicts(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str]]:
+    """--check's status, verdicts, and all its lines."""
+    status = check.report(parse([]))
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line[:5] in ("ok   ", "no   ", "--   ", "==>  ") for line in lines)
+    return status, [line[5:] for line in lines if line.startswith("==>")], lines
+
+
+def test_check_has_two_verdicts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a machine that is no capture kernel, with and without what the next crash needs."""
+    monkeypatch.setattr(check, "_VMCORE", str(tmp_path / "vmcore"))
+    monkeypatch.setattr(check, "_KEXEC", str(tmp_path / "kexec"))
+    monkeypatch.setattr(check.liveheader, "address", lambda: (None, "no elfcorehdr="))
+    monkeypatch.setattr(check, "_mounting", lambda: iter([(True, "fuse")]))
+    status, told, lines = verdicts(capsys)
+    assert status == 0, "images can be mounted: nothing is wrong"
+    assert told == [
+        "images and saved cores can be mounted here: oldmemfs IMAGE MOUNTPOINT",
+        "a crash of this machine would start no capture kernel; mend what is told above",
+    ]
+    assert "--   this is no capture kernel, so there is no old memory here: no elfcorehdr=" in lines
+    assert any("crashkernel=192M" in line for line in lines)
+    (tmp_path / "kexec_size").write_text("201326592\n")
+    (tmp_path / "kexec_loaded").write_text("1\n")
+    status, told, lines = verdicts(capsys)
+    assert (status, told[1]) == (0, "a crash of this machine would start a capture kernel")
+    assert "ok   192 MiB are set aside for a capture kernel" in lines
+    monkeypatch.setattr(check, "_mounting", lambda: iter([(False, "no fuse")]))
+    status, told, _ = verdicts(capsys)
+    assert (status, told[0]) == (1, "images and saved cores cannot be mounted here")
+
+
+def test_check_in_a_capture_kernel_is_about_its_old_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check.liveheader, "address", lambda: (0x8000, "elfcorehdr="))
+    monkeypatch.setattr(check, "_mounting", lambda: iter([(True, "fuse")]))
+    for readable, verdict in (
+        (True, "the dead kernel's memory can be mounted here: oldmemfs MOUNTPOINT"),
+        (False, "the dead kernel's memory cannot be mounted here; mend what is told above"),
+    ):
+        monkeypatch.setattr(check, "_source", lambda _, told=readable: (told, "source"))
+        status, told, lines = verdicts(capsys)
+        assert (status, told[1]) == (int(not readable), verdict)
+        assert "ok   the crash's ELF header is at 0x8000, says elfcorehdr=" in lines
+
+
+def test_check_by_the_command() -> None:
     told = run(*OLDMEMFS, "--check")
     assert told.stderr == ""
-    lines = told.stdout.splitlines()
-    assert all(line[:3] in ("ok ", "no ") for line in lines)
-    assert "/dev/fuse" in lines[0]
-    assert "elfcorehdr=" in told.stdout
-    if not os.path.exists("/proc/vmcore"):
-        assert "crashkernel=192M" in told.stdout or "are set aside" in told.stdout
-        assert "kdump-config load" in told.stdout or "is loaded" in told.stdout
+    assert "/dev/fuse" in told.stdout.splitlines()[0]
+    assert sum(line.startswith("==>") for line in told.stdout.splitlines()) == 2
 
 
 def test_forms_of_the_command_line() -> None:
@@ -195,8 +240,12 @@ def test_forms_of_the_command_line() -> None:
     assert read_arguments("/sbin/mount.oldmemfs", ["img", "/mnt", "-f"]).action == "nothing"
     assert read_arguments("oldmemfs", ["-f", "-ostrict", "a", "b"]).lists == ["strict"]
     assert read_arguments("oldmemfs", ["--", "-a", "-b"]).names == ["-a", "-b"]
+    many = read_arguments("oldmemfs", ["--json", "--info", "a", "b", "--scan"])
+    assert (many.action, many.names, many.json, many.scan) == ("info", ["a", "b"], True, True)
     with pytest.raises(UsageError):
         read_arguments("oldmemfs", ["-s"])
+    with pytest.raises(UsageError, match="--scan and --json go with --info"):
+        read_arguments("oldmemfs", ["--list", "--json", "a"])
 
 
 def test_options() -> None:

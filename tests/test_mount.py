@@ -16,6 +16,8 @@ import pytest
 from image import HEADER, LOAD, Segment, crashed, vmcore_of
 from mounting import ENVIRONMENT, OLDMEMFS, is_mounted, mounted, needs_mount, run, wait_until
 
+from oldmemfs import mount as mount_module
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -254,6 +256,61 @@ umount {case.mnt}
 """
     done = run("unshare", "-m", "sh", "-c", script)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_a_second_mount_on_the_same_place_is_refused(case: Case, tmp_path: Path) -> None:
+    with mounted(case.path, case.mnt) as daemon:
+        (tmp_path / "link").symlink_to(case.mnt)
+        for name in (case.mnt, tmp_path / "link"):
+            done = run(*OLDMEMFS, case.path, str(name))
+            assert done.returncode == 2
+            assert f"{case.mnt}: an oldmemfs is mounted there already: umount" in done.stderr
+            assert done.stderr.count("\n") == 1
+        daemon.kill()
+        daemon.wait(20)
+        assert "is mounted there already" in run(*OLDMEMFS, case.path, str(case.mnt)).stderr
+    assert not is_mounted(case.mnt)
+
+
+def test_in_the_foreground_it_says_where_it_serves(case: Case) -> None:
+    case.mnt.mkdir()
+    command = [*OLDMEMFS, case.path, str(case.mnt), "-f"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as daemon:
+        assert daemon.stdout is not None
+        told = daemon.stdout.readline()
+        daemon.terminate()
+        assert daemon.wait(20) == 0
+    wanted = f"oldmemfs: serving {case.path} on {case.mnt}; umount, or Ctrl-C, ends it\n"
+    assert told == wanted
+
+
+def test_a_full_disk_for_its_words_does_not_end_a_mount(case: Case) -> None:
+    case.mnt.mkdir()
+    command = [*OLDMEMFS, case.path, str(case.mnt), "-f"]
+    with open("/dev/full", "w") as full:
+        daemon = subprocess.Popen(command, stdout=full, env=ENVIRONMENT)
+    try:
+        wait_until(lambda: is_mounted(case.mnt))
+        assert (case.mnt / "vmcore").read_bytes() == case.vmcore
+    finally:
+        daemon.terminate()
+        assert daemon.wait(20) == 0
+
+
+def test_allow_other_for_others_needs_a_line_in_fuse_conf(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manner = mount_module.Manner(
+        strict=False, direct_io=True, allow=frozenset(["allow_other"]), in_c=False, debug=False,
+        name="x",
+    )  # fmt: skip
+    conf = tmp_path / "fuse.conf"
+    monkeypatch.setattr(mount_module, "_FUSE_CONF", str(conf))
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    for text, missing in (("#user_allow_other\n", True), ("x\nuser_allow_other\n", False)):
+        conf.write_text(text)
+        told = mount_module._advice(manner)
+        assert told.startswith(f"-o allow_other is root's unless {conf} has") == missing
 
 
 def test_a_failing_mount_leaves_nothing(case: Case) -> None:

@@ -82,8 +82,8 @@ def test_json() -> None:
         "registers_agree": False, "cpus": 3, "cpu_pids": [5, None, 7], "taint": 1 << 9 | 1 << 12,
         "taint_letters": "WO", "memory_size": 4096, "memory": [[0, 4096]],
         "views": [
-            {"name": "vmcore", "size": 536870912, "opens": "crash, gdb"},
-            {"name": "dump", "size": None, "opens": "crash, drgn"},
+            {"name": "vmcore", "size": 536870912, "opens": "crash, gdb", "pending": None},
+            {"name": "dump", "size": None, "opens": "crash, drgn", "pending": None},
         ],
         "problems": ["no"],
     }  # fmt: skip
@@ -134,3 +134,15 @@ def test_who_is_blamed(texts: list[str], blamed: str | None) -> None:
     summary = summarize("x86_64", INFO, crash(*(t.encode() for t in texts)), pids=[0, 1, 2, 7])
     shown = [line for line in as_text(summary).splitlines() if line.startswith("blamed")]
     assert shown == ([] if blamed is None else [f"blamed      {blamed}"])
+
+
+def test_a_size_that_nobody_asked_for_is_not_a_file_that_cannot_be_made() -> None:
+    views = [ViewLine("vmcore", 4096, "gdb"), ViewLine("dump", None, "crash", "not scanned yet")]
+    told = summarize("x86_64", None, None, views=views)
+    assert "\nvmcore             4096  gdb\ndump    not scanned yet  crash\n" in as_text(told)
+    assert json.loads(as_json(told))["views"][1]["pending"] == "not scanned yet"
+    views[1] = ViewLine("dump", None, "crash", "not scanned yet: stat it")
+    wide = as_text(summarize("x86_64", None, None, views=views))
+    assert (
+        "\nvmcore                     4096  gdb\ndump   not scanned yet: stat it  crash\n" in wide
+    )

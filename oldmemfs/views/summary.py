@@ -37,8 +37,8 @@ def _views(catalog: Catalog) -> Iterator[ViewLine]:
         if isinstance(view, View) and not view.name.startswith("cpu/"):
             known = catalog.outcome(view, wait=False)
             size = known.size if isinstance(known, Plan) else None
-            opens = view.scan.progress() if known is None and view.scan else view.opens
-            yield ViewLine(view.name, size, opens)
+            pending = view.scan.progress() if known is None and view.scan else None
+            yield ViewLine(view.name, size, view.opens, pending)
 
 
 def _summary(catalog: Catalog) -> Summary:
