@@ -235,9 +235,9 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="oldmemfs-payload-") as work:
             tree = Tree(Path(work) if packed else options.target)
-            gather(tree, also=options.also)
             if options.kernel:
                 fuse_module(tree, options.kernel)
+            gather(tree, also=options.also)
             if packed:
                 os.chmod(work, stat.S_IRWXU | 0o055)
                 tree.pack(options.target, _COMPRESSORS[options.target.suffix])

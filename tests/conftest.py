@@ -1,20 +1,42 @@
-"""The order of the tests; what they have measured is shown at the end, of several processes too."""
+"""The order of the tests; what is left out on this machine; what they have measured."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from golden import FOLDER, golden_sets
+from hypothesis import HealthCheck, settings
+
 if TYPE_CHECKING:
     import pytest
 
+# No clock decides: on a busy machine drawing an example may take long. tests/budget.py bounds
+# what is to be bounded.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Machines that crash first: each of these files is one process's, and takes minutes."""
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Machines that crash first: each of these files is one process's, and takes minutes.
+
+    Without the recorded crashes their tests are left out; ``pytest_terminal_summary`` says so once.
+    """
     items.sort(key=lambda item: item.get_closest_marker("vm") is None)
+    if not golden_sets():
+        left_out = [item for item in items if item.get_closest_marker("golden")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("golden")]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print every "measured" that a test has recorded."""
+    """Print every "measured" that a test has recorded, of several processes too."""
+    if not golden_sets():
+        terminalreporter.write_line(
+            f"left out: what needs the recorded crashes, which are no part of this repository and "
+            f"not in {FOLDER.resolve()}; to run it, name their folder in OLDMEMFS_GOLDEN"
+        )
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in report.user_properties:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 OLDMEMFS = [sys.executable, "-P", "-m", "oldmemfs"]  # -P: the package, not this folder
 
 
+PATIENCE = 180.0  # seconds: a machine may be busy with something else; what hangs, hangs longer
+_NOT_ROOT = "not root: run the tests as root"
+
+
 def _missing() -> str | None:
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        return "no /dev/fuse here"
-    return None if os.getuid() == 0 else "not root"
+        return "no /dev/fuse here: modprobe fuse, or docker run --privileged"
+    return None if os.getuid() == 0 else _NOT_ROOT
 
 
 _REASON = _missing()
@@ -31,7 +35,7 @@ needs_mount = [
     pytest.mark.mount,
     pytest.mark.skipif(_REASON is not None, reason=_REASON or "nothing is missing"),
 ]
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="not root: run the tests as root")
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason=_NOT_ROOT)
 
 
 # A sanitizer's runtime is for our own program: other tools go without it.
@@ -39,7 +43,7 @@ _PRELOAD = os.environ.pop("LD_PRELOAD", None)
 ENVIRONMENT = os.environ | ({"LD_PRELOAD": _PRELOAD} if _PRELOAD else {})
 
 
-def run(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(*words: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """A command, bounded, with its output."""
     return subprocess.run(
         words,
@@ -56,7 +60,7 @@ def is_mounted(directory: str | Path) -> bool:
     return Mount.at(str(directory)) is not None
 
 
-def wait_until(true: object, seconds: float = 20) -> None:
+def wait_until(true: object, seconds: float = PATIENCE) -> None:
     """Wait for a condition, a callable."""
     deadline = time.monotonic() + seconds
     while not true():  # type: ignore[operator]
@@ -77,7 +81,7 @@ def mounted(source: str, directory: Path, options: str = "") -> Iterator[subproc
         if is_mounted(directory):
             run("umount", "-l", str(directory))
         try:
-            daemon.wait(20)
+            daemon.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             daemon.kill()
             raise

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mounting import ENVIRONMENT, OLDMEMFS, is_mounted, run, wait_until
+from mounting import ENVIRONMENT, OLDMEMFS, PATIENCE, is_mounted, run, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ class Daemon:
         """Whether the directory is a mount, asked without touching it."""
         return is_mounted(self.directory)
 
-    def end(self, timeout: float = 20) -> tuple[int, str]:
+    def end(self, timeout: float = PATIENCE) -> tuple[int, str]:
         """Exit status and all of stderr, once it ends."""
         _, said = self.process.communicate(timeout=timeout)
         return self.process.returncode, said.decode()
@@ -87,7 +87,7 @@ def served(source: str, directory: str, options: str, script: str = "") -> Itera
         if process.poll() is None:
             process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+            process.wait(PATIENCE)
         if process.poll() is None:
             process.kill()
             process.wait()

@@ -11,6 +11,8 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+from mounting import PATIENCE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -67,7 +69,7 @@ class Stage:
         path = f"{self._bin}:{os.environ['PATH']}"
         return subprocess.run(
             words, env={"PATH": path, **environment}, capture_output=True, text=True,
-            timeout=60, check=False, errors="replace",
+            timeout=PATIENCE, check=False, errors="replace",
         )  # fmt: skip
 
 

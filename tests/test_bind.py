@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from image import HEADER, LOAD, NOTE, Blob, Segment, crashed, vmcore_of
-from mounting import OLDMEMFS, is_mounted, mounted, needs_mount, run, wait_until
+from mounting import OLDMEMFS, PATIENCE, is_mounted, mounted, needs_mount, run, wait_until
 
 from oldmemfs.errors import UsageError
 from oldmemfs.options import Bind, parse
@@ -48,7 +48,7 @@ def case(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
 
 
 def ended(daemon: subprocess.Popen[str]) -> tuple[int, str]:
-    status = daemon.wait(20)
+    status = daemon.wait(PATIENCE)
     assert daemon.stderr is not None
     return status, daemon.stderr.read()
 
@@ -152,7 +152,7 @@ def test_a_killed_daemon_leaves_no_process_and_says_what_to_do(case: Case) -> No
     with mounted(case.path, case.mnt, case.option) as daemon:
         wait_until(case.bound)
         daemon.kill()
-        daemon.wait(20)
+        daemon.wait(PATIENCE)
         assert run("pgrep", "-g", str(os.getpgid(0)), "-f", case.option).stdout == ""
         other = case.mnt.with_name("other")
         other.mkdir()

@@ -22,9 +22,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = Path("/usr/lib/dracut")
     for program in ("dracut", "depmod"):
         if not (shutil.which(program) or Path("/usr/sbin", program).exists()):
-            pytest.skip(f"no {program} here")
+            pytest.skip(f"no {program} here: apt-get install dracut-core")
     if not any(Path(lib, "systemd/systemd").exists() for lib in ("/usr/lib", "/lib")):
-        pytest.skip("no systemd here: its dracut module comes with it")
+        pytest.skip("no systemd here, which dracut's module of it needs: apt-get install systemd")
     work = tmp_path_factory.mktemp("dracut")
     shutil.copytree(base, work / "dracut", symlinks=True)
     shutil.copytree(EXAMPLES / "dracut/99oldmemfs", work / "dracut/modules.d/99oldmemfs")
@@ -45,7 +45,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
          modules, "-m", "base systemd oldmemfs", "--tmpdir", work, "--keep", work / "image"],
         env={**os.environ, "dracutbasedir": str(work / "dracut"), "IN_KDUMP": "1",
              "OLDMEMFS_PREFIX": str(prefix)},
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "oldmemfs: " not in done.stdout + done.stderr

@@ -62,7 +62,7 @@ def test_log_as_the_tools_printed_it(golden: str) -> None:
 
 
 @each_golden
-@pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+@pytest.mark.skipif(not shutil.which("gdb"), reason="no gdb here: apt-get install gdb")
 def test_registers_as_gdb_shows_them(golden: str, tmp_path: Path) -> None:
     found = cpu_notes(golden)
     assert found

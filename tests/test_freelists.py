@@ -46,7 +46,9 @@ def test_real_lists_hold_what_is_marked(golden: str) -> None:
 
 
 @each_golden
-@pytest.mark.skipif(not shutil.which("makedumpfile"), reason="no makedumpfile here")
+@pytest.mark.skipif(
+    not shutil.which("makedumpfile"), reason="no makedumpfile here: apt-get install makedumpfile"
+)
 def test_makedumpfile_walks_them_too(golden: str, tmp_path: Path) -> None:
     """The same real crash, as a kernel that does not export how it marks free pages."""
     path = tmp_path / "vmcore"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import image
 import pytest
+from budget import cpu_seconds
 from hostile import KERNELS, check_core, check_header, check_kernel, check_notes, check_text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from oldmemfs.table import Kind, Row, Table
 if TYPE_CHECKING:
     from pathlib import Path
 
+SECONDS = 5  # for one example; most take milliseconds
 wrecks = st.binary(max_size=200)
 
 
@@ -26,16 +28,18 @@ def test_kernels_that_are_whole_are_read(which: int) -> None:
     assert check_kernel(which, 31, b"")
 
 
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150)
 @given(st.integers(0, len(KERNELS) - 1), st.sampled_from((31, 31, 8, 1)), wrecks)
 def test_kernels_that_lie(which: int, level: int, wreck: bytes) -> None:
-    check_kernel(which, level, wreck)
+    with cpu_seconds(SECONDS):
+        check_kernel(which, level, wreck)
 
 
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150)
 @given(wrecks)
 def test_headers(wreck: bytes) -> None:
-    check_header(wreck)
+    with cpu_seconds(SECONDS):
+        check_header(wreck)
 
 
 @pytest.mark.parametrize("phys", [(1 << 64) - 0x5000, (1 << 64) - 0x4FFF, (1 << 64) - 1, 1 << 63])
@@ -64,29 +68,32 @@ CORE = image.Blob(
 ).pack().ljust(0x200, b"\0") + image.cpu_note().ljust(0x1E00, b"\0")  # fmt: skip
 
 
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 0x240), st.binary(max_size=8)), max_size=8))
 @example([])
 def test_cores(blows: list[tuple[int, bytes]]) -> None:
     data = bytearray(CORE)
     for at, new in blows:
         data[at : at + len(new)] = new
-    assert check_core(bytes(data)) or blows
+    with cpu_seconds(SECONDS):
+        assert check_core(bytes(data)) or blows
 
 
-@settings(max_examples=300, deadline=5000)
+@settings(max_examples=300)
 @given(st.binary(), st.booleans())
 def test_notes(data: bytes, big_endian: bool) -> None:
-    check_notes(data, big_endian)
-    check_notes(image.cpu_note(big=big_endian) + data, big_endian)
+    with cpu_seconds(SECONDS):
+        check_notes(data, big_endian)
+        check_notes(image.cpu_note(big=big_endian) + data, big_endian)
 
 
 KEYS = ("OSRELEASE", "PAGESIZE", "SIZE(page)", "OFFSET(page.flags)", "NUMBER(PG_lru)", "NUMBER(x)")
 values = st.one_of(st.text(max_size=30), st.integers().map(str), st.integers(0).map(hex))
 
 
-@settings(max_examples=300, deadline=5000)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(KEYS), values)), st.binary())
 def test_vmcoreinfo(lines: list[tuple[str, str]], junk: bytes) -> None:
     text = "".join(f"{key}={value}\n" for key, value in lines)
-    check_text(text.encode("utf-8", "replace") + junk)
+    with cpu_seconds(SECONDS):
+        check_text(text.encode("utf-8", "replace") + junk)

@@ -114,7 +114,7 @@ def test_wrecks() -> None:
         addresses(space, info, ["none"])
 
 
-@settings(max_examples=60, deadline=2000)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_bytes(data: st.DataObject) -> None:
     space = Space()

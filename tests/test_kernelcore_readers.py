@@ -106,7 +106,7 @@ def test_a_header_without_bytes_leads_to_nothing() -> None:
     assert first.offset == min(p.offset for p in made.header.loads)
 
 
-@pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+@pytest.mark.skipif(not shutil.which("gdb"), reason="no gdb here: apt-get install gdb")
 def test_gdb_counts_the_processors_once(tmp_path: Path) -> None:
     made = core(3000, [], [Range(500, 900), Range(1000, 1500)])
     path = tmp_path / "core"

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from image import HEADER, LOAD, Segment, crashed, vmcore_of
-from mounting import ENVIRONMENT, OLDMEMFS, is_mounted, mounted, needs_mount, run, wait_until
+from mounting import (
+    ENVIRONMENT,
+    OLDMEMFS,
+    PATIENCE,
+    is_mounted,
+    mounted,
+    needs_mount,
+    run,
+    wait_until,
+)
 
 from oldmemfs import mount as mount_module
 
@@ -76,7 +85,7 @@ def test_readelf_and_gdb_read_it(mount: Case) -> None:
     assert "VMCOREINFO" in told.stdout
     assert "0xffff888000100000 0x0000000000100000 0x500000 0x500000 RWE" in told.stdout
     word = int.from_bytes(mount.vmcore[0x7000:0x7008], "little")
-    gdb = run("gdb", "-nx", "-batch", "-ex", "x/gx 0xffff888000101000", "-c", vmcore, timeout=120)
+    gdb = run("gdb", "-nx", "-batch", "-ex", "x/gx 0xffff888000101000", "-c", vmcore)
     assert f"0x{word:016x}" in gdb.stdout, gdb.stdout + gdb.stderr
 
 
@@ -200,7 +209,7 @@ def test_a_signal_ends_it_cleanly(case: Case, number: signal.Signals) -> None:
     with mounted(case.path, case.mnt) as daemon:
         assert (case.mnt / "status").read_text().startswith("oldmemfs")
         daemon.send_signal(number)
-        assert daemon.wait(20) == 0
+        assert daemon.wait(PATIENCE) == 0
         assert not is_mounted(case.mnt)
         assert daemon.stderr is not None
         assert daemon.stderr.read() == ""
@@ -214,7 +223,7 @@ def test_umount_ends_it_cleanly_and_busy_is_busy(case: Case) -> None:
             assert "busy" in busy.stderr
             assert file.read(100) == case.vmcore[:100]
         assert run("umount", str(case.mnt)).returncode == 0
-        assert daemon.wait(20) == 0
+        assert daemon.wait(PATIENCE) == 0
         assert daemon.stderr is not None
         assert daemon.stderr.read() == ""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from golden import cases
+from golden import cases, fast_folder
 from goldenset import classes, dump, kept, save_vmcore
 from pagemodel import Model, draw_page
 
@@ -34,7 +34,10 @@ LEVELS = (0, 2, 4, 8, 16, 31)
 
 pytestmark = [
     pytest.mark.golden,
-    pytest.mark.skipif(not shutil.which("makedumpfile"), reason="no makedumpfile here"),
+    pytest.mark.skipif(
+        not shutil.which("makedumpfile"),
+        reason="no makedumpfile here: apt-get install makedumpfile",
+    ),
 ]
 
 
@@ -107,7 +110,7 @@ class Patient:
 
 @pytest.fixture(scope="module", params=cases())
 def patient(request: pytest.FixtureRequest) -> Iterator[Patient]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         yield Patient(request.param, Path(folder))
 
 

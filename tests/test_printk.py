@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import rings
+from mounting import PATIENCE
 from rings import DATA, ROOT, SOME, Message, many
 from space import Space, machines, vmcoreinfo
 
@@ -72,7 +73,9 @@ def test_json_loses_no_byte() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.skipif(not shutil.which("vmcore-dmesg"), reason="kexec-tools is not installed")
+@pytest.mark.skipif(
+    not shutil.which("vmcore-dmesg"), reason="no vmcore-dmesg here: apt-get install kexec-tools"
+)
 @machines
 @pytest.mark.parametrize("generation", ["lockless", "buffer", "lines"])
 def test_equals_vmcore_dmesg(word: int, big_endian: bool, generation: str, tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_equals_vmcore_dmesg(word: int, big_endian: bool, generation: str, tmp_p
         info, _ = rings.lines(space, OLD * 100)
     space.save(tmp_path / "core", info)
     answer = subprocess.run(
-        ["vmcore-dmesg", tmp_path / "core"], capture_output=True, check=True, timeout=30
+        ["vmcore-dmesg", tmp_path / "core"], capture_output=True, check=True, timeout=PATIENCE
     )
     log = read_log(space, info)
     told = answer.stdout

@@ -28,7 +28,7 @@ def test_the_page_has_every_recipe() -> None:
 @pytest.mark.parametrize("program", ["cp", "dd", "pv", "rsync"])
 def test_local_recipes(tmp_path: Path, program: str) -> None:
     if not shutil.which(program):
-        pytest.skip(f"no {program} here: tests/run.sh installs it")
+        pytest.skip(f"no {program} here: apt-get install {program}")
     path = crashed([Segment(LOAD, 0x100000, 0x500000)], size=8 << 20).write(tmp_path / "ram")
     mnt, crash = tmp_path / "mnt", tmp_path / "crash"
     crash.mkdir()

@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from mounting import PATIENCE
 from test_notes import note
 
 from oldmemfs.errors import FormatError
@@ -115,7 +116,7 @@ def test_s390x_further_notes() -> None:
     assert text.endswith("\nprefix     0x00123000\n")
 
 
-@pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+@pytest.mark.skipif(not shutil.which("gdb"), reason="no gdb here: apt-get install gdb")
 @pytest.mark.parametrize("machine", [3, 62])
 def test_equal_to_gdb(machine: int, tmp_path: Path) -> None:
     core(machine, tmp_path / "core")
@@ -129,17 +130,23 @@ def test_equal_to_gdb(machine: int, tmp_path: Path) -> None:
 def gdb_registers(path: Path) -> dict[str, int]:
     """``info registers`` of a core."""
     command = ["gdb", "-nx", "-batch", "-ex", "info registers", "-c", str(path)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    told = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout
     found = re.findall(r"^(\w+) +(0x[0-9a-f]+)", told, re.MULTILINE)
     return {name: int(value, 16) for name, value in found}
 
 
-@pytest.mark.skipif(not shutil.which("eu-readelf"), reason="elfutils is not installed")
+@pytest.mark.skipif(
+    not shutil.which("eu-readelf"), reason="no eu-readelf here: apt-get install elfutils"
+)
 @pytest.mark.parametrize("machine", sorted(REFEREED))
 def test_equal_to_elfutils(machine: int, tmp_path: Path) -> None:
     core(machine, tmp_path / "core")
     command = ["eu-readelf", "-n", str(tmp_path / "core")]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    told = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout
     pairs = re.findall(r"([a-z0-9_.]+): +(0x[0-9a-f]+|-?\d+)", told)
     shown = {name: int(value, 0) for name, value in pairs}
     big_endian, word = MACHINES[machine][1], MACHINES[machine][3]

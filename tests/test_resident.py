@@ -27,7 +27,9 @@ def has_tmpfs() -> bool:
 
 
 CHUNK = 16 * PAGE
-needs_tmpfs = pytest.mark.skipif(not has_tmpfs(), reason="/dev/shm is no tmpfs")
+needs_tmpfs = pytest.mark.skipif(
+    not has_tmpfs(), reason="/dev/shm is no tmpfs: mount -t tmpfs none /dev/shm"
+)
 
 
 @needs_tmpfs

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mounting import OLDMEMFS, needs_mount
+from mounting import OLDMEMFS, PATIENCE, needs_mount
 from served import DATA, LOST, MIB, PAGE, START, Daemon, served, write_core
 
 from oldmemfs import mount, serve
@@ -204,7 +204,7 @@ def test_a_signal_unmounts_and_no_reader_hangs(daemon: Daemon, signal_number: in
         daemon.process.send_signal(signal_number)
         assert ended_well(daemon)
         assert not daemon.is_mounted()
-        assert reader.wait(10) == 9
+        assert reader.wait(PATIENCE) == 9
 
 
 def test_a_signal_ends_a_mount_that_is_detached_but_read(daemon: Daemon) -> None:
@@ -212,7 +212,7 @@ def test_a_signal_ends_a_mount_that_is_detached_but_read(daemon: Daemon) -> None
         subprocess.run(["umount", "-l", daemon.directory], check=True)
         daemon.process.terminate()
         assert ended_well(daemon)
-        assert reader.wait(10) == 9
+        assert reader.wait(PATIENCE) == 9
 
 
 def test_a_mount_is_found_whatever_its_name(
@@ -239,8 +239,8 @@ def test_a_signal_does_not_unmount_what_was_mounted_on_top(daemon: Daemon) -> No
 def test_kill_leaves_readers_with_an_error(daemon: Daemon) -> None:
     with reading(daemon.path("vmcore")) as reader:
         daemon.process.kill()
-        assert reader.wait(10) == 9
-    daemon.process.wait(10)
+        assert reader.wait(PATIENCE) == 9
+    daemon.process.wait(PATIENCE)
     with pytest.raises(OSError, match="not connected") as caught:
         os.open(daemon.path("status"), os.O_RDONLY)
     assert caught.value.errno == errno.ENOTCONN
@@ -266,7 +266,7 @@ def test_a_crash_of_the_python_side_unmounts(
         status, said = made.end()
         assert status != 0
         assert "broken for a test" in said
-        assert reader.wait(10) == 9
+        assert reader.wait(PATIENCE) == 9
         assert not made.is_mounted()
 
 
@@ -274,7 +274,7 @@ def test_in_the_background_it_serves_when_the_parent_ends(
     core: tuple[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
     command = [*OLDMEMFS, core[0], str(tmp_path), "-o", "reads=c"]
-    subprocess.run(command, check=True, timeout=20)
+    subprocess.run(command, check=True, timeout=PATIENCE)
     try:
         with open(tmp_path / "vmcore", "rb") as file:
             assert file.read() == core[1]["vmcore"]

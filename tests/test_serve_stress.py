@@ -1,6 +1,6 @@
 """64 readers at once, some killed, some mapping: every byte right, nothing left behind.
 
-OLDMEMFS_STRESS_SECONDS says for how long; a few seconds when it says nothing.
+OLDMEMFS_STRESS_KILLS says how many readers are killed, 50 in a second; some when it says nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = needs_mount
-SECONDS = float(os.environ.get("OLDMEMFS_STRESS_SECONDS", "4"))
+KILLS = int(os.environ.get("OLDMEMFS_STRESS_KILLS", "150"))
 READERS = 64
 
 
@@ -83,21 +83,16 @@ def test_many_readers(tmp_path: Path, cache: str) -> None:
             with open(daemon.path(view), "rb") as file:
                 file.read()
         readers = [start_reader(daemon.directory, i, contents) for i in range(READERS)]
-        before = None
-        end = time.monotonic() + SECONDS
-        killed = 0
         try:
-            while time.monotonic() < end:
+            for killed in range(1, KILLS + 1):
                 time.sleep(0.02)
                 slot = chance.randrange(READERS)
                 os.kill(readers[slot], signal.SIGKILL)
                 _, status = os.waitpid(readers[slot], 0)
                 assert os.WIFSIGNALED(status), f"a reader ended with {status:#x}"
-                killed += 1
                 readers[slot] = start_reader(daemon.directory, READERS + killed, contents)
-                if before is None and time.monotonic() > end - SECONDS / 2:
+                if killed == KILLS // 2:
                     before = resources(daemon)
-            assert before
             after = resources(daemon)
         finally:
             for reader in readers:
@@ -105,17 +100,17 @@ def test_many_readers(tmp_path: Path, cache: str) -> None:
                     os.kill(reader, signal.SIGKILL)
             statuses = [os.waitpid(reader, 0)[1] for reader in readers]
         assert all(map(os.WIFSIGNALED, statuses)), "a reader found a wrong byte"
-        assert killed > SECONDS
         assert after[0] <= before[0], "descriptors leak"
-        assert after[1] < before[1] + 2048, "memory leaks"
+        # Each of up to four threads may meet its first long request late: it has 1 MiB for that.
+        assert after[1] < before[1] + (8 << 10), "memory leaks"
 
 
 def test_sanitizers_find_nothing() -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     done = subprocess.run(
-        [os.path.join(here, "sanitize.sh"), "2"], capture_output=True, text=True, timeout=200
+        [os.path.join(here, "sanitize.sh"), "2"], capture_output=True, text=True, timeout=600
     )
     if "cannot find" in done.stderr:
-        pytest.skip("the compiler's sanitizer libraries are not installed")
+        pytest.skip("no sanitizer libraries here: apt-get install libtsan2 libasan8 libubsan1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("reads right") == 2

@@ -37,7 +37,7 @@ def test_they_are_found() -> None:
 def test_shellcheck_is_content() -> None:
     if not shutil.which("shellcheck"):
         pytest.skip("no shellcheck here: tests/run.sh installs it (apt-get install shellcheck)")
-    done = run("shellcheck", *map(str, scripts()), timeout=300)
+    done = run("shellcheck", *map(str, scripts()), timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

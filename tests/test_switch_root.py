@@ -35,8 +35,8 @@ exec chroot . /bin/sh -ec '
   cmp -i 1M -n 5M /run/dump/oldmem "$0"
   if [ "$1" = /run/vmcore ]; then cmp /run/dump/vmcore $1; fi
   grep -q ^@ /proc/$daemon/cmdline
-  [ /proc/$daemon/root/etc -ef /etc ]
-  [ -z "$(cat /proc/$daemon/task/*/children)" ]
+  until [ /proc/$daemon/root/etc -ef /etc ]; do sleep 0.1; done
+  until [ -z "$(cat /proc/$daemon/task/*/children)" ]; do sleep 0.1; done
   kill $daemon
   while grep oldmemfs /proc/mounts; do sleep 0.1; done
   trap "" EXIT

@@ -57,7 +57,7 @@ ExecStart=/bin/sh -c '[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ] && \
 WantedBy=multi-user.target
 """
 # What Fedora's kdump has in its initramfs, as far as it matters here: the order of its unit, and
-# what its script does with `core_collector cp --sparse=always`.
+# what its script does with the core_collector of examples/kdump.conf.
 _CAPTURE_UNIT = """[Unit]
 Description=Save /proc/vmcore, for a test
 After=initrd.target sysroot.mount dracut-pre-pivot.service
@@ -73,7 +73,7 @@ folder=/sysroot/var/crash/$(date +%Y%m%d%H%M)
 mount -o remount,rw /sysroot
 mkdir -p "$folder"
 vmcore-dmesg /proc/vmcore >"$folder/dmesg"
-cp --sparse=always /proc/vmcore "$folder/vmcore-incomplete" &&
+/usr/lib/dracut/modules.d/99oldmemfs/save-vmcore.sh /proc/vmcore "$folder/vmcore-incomplete" &&
     mv "$folder/vmcore-incomplete" "$folder/vmcore"
 sync
 systemctl reboot -f

@@ -59,8 +59,11 @@ def look(
     for path in (saved, saved_log):
         assert path.stat().st_mode & 0o077 == 0
     assert "sysrq triggered crash" in saved_log.read_text()
+    assert not (saved.parent / "lost").exists(), (saved.parent / "lost").read_text()
     with crashed.mounted() as mount:
         run(["cmp", saved, mount / VIEW])
+        for name in ("filter-report", "badpages"):
+            run(["cmp", saved.parent / name, mount / name])
     said = crashed.console().split("reset_devices")[-1]
     assert "reboot: Restarting system" in said
     assert "falling back" not in said
