@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from .memory import Run
 from .ranges import Range, union
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from .dump import Dump
+    from .memory import Memory
     from .plan import Plan
     from .table import Fault
 
@@ -58,18 +62,42 @@ class BadPages:
                 self._settle(name)
             return self._lost + sum(r.size for met in self._met.values() for r in met)
 
-    def text(self) -> str:
-        """One line a range: address, size, view and offset in it."""
-        size = self.size
-        if not size:
+    def text(self, dump: Dump) -> str:
+        """One line a range: physical address, size, view and offset in it."""
+        if not self.size:
             return "none met so far\n"
         lines = ["# address            size               view         offset\n"]
         with self._lock:
-            for name, met in self._met.items():
-                for r in met:
-                    at = self._plans[name].address(r.start)
-                    where = "-" if at is None else f"{at:#x}"
-                    lines.append(f"{where:<20} {r.size:#018x} {name:<12} {r.start:#x}\n")
-            if self._lost:
-                lines.append(f"# and {self._lost:#x} bytes more, in ranges too many to list\n")
+            rows = (
+                (n, at, part)
+                for n, met in self._met.items()
+                for at, part in self._places(n, met, dump)
+            )
+            for name, at, part in islice(rows, _MOST):
+                where = "-" if at is None else f"{at:#x}"
+                lines.append(f"{where:<20} {part.size:#018x} {name:<12} {part.start:#x}\n")
+            left = self._lost + sum(part.size for _, _, part in rows)
+        if left:
+            lines.append(f"# and {left:#x} bytes more, in ranges too many to list\n")
         return "".join(lines)
+
+    def _places(
+        self, name: str, met: Iterable[Range], dump: Dump
+    ) -> Iterator[tuple[int | None, Range]]:
+        """What was met in a view, with the physical address of each piece that has one."""
+        plan = self._plans[name]
+        by_offset = plan.memory is dump.present and not dump.physical
+        for place in (place for r in met for place in plan.places(r)):
+            if by_offset and place[0] is not None:
+                yield from _physical(dump.located, place[0], place[1])
+            else:
+                yield place
+
+
+def _physical(located: Memory, offset: int, part: Range) -> Iterator[tuple[int | None, Range]]:
+    """A part of a file whose memory lies at ``offset`` of a core, cut at the core's PT_LOADs."""
+    start = part.start
+    for piece in located.pieces(offset, offset + part.size):
+        size = piece.size
+        yield piece.offset if isinstance(piece, Run) else None, Range(start, start + size)
+        start += size

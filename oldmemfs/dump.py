@@ -61,6 +61,11 @@ class Dump:
         return Vmcoreinfo.parse(vmcoreinfo_text(self.notes, self.header.big_endian))
 
     @cached_property
+    def located(self) -> Memory:
+        """Of a core file: its offsets -> where those bytes lay in the dead kernel's memory."""
+        return Memory(tuple(place(Run(p.offset, p.filesz, -1, p.paddr) for p in self.header.loads)))
+
+    @cached_property
     def kernel(self) -> Kernel:
         """The dead kernel, readable by its own addresses.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from .layout import Fill, Layout
+from .ranges import Range, intersect
 from .table import Kind, Row, Table
 
 if TYPE_CHECKING:
@@ -31,19 +34,18 @@ class Plan:
 
     def __init__(self, layout: Layout, memory: Memory) -> None:
         self.layout = layout
+        self.memory = memory
         self.table = Table(_rows(layout, memory), layout.data, memory.windows, layout.mask)
         self.size = layout.size
 
-    def address(self, offset: int) -> int | None:
-        """The memory address behind a file offset; None where there is none."""
+    def places(self, part: Range) -> Iterator[tuple[int | None, Range]]:
+        """A range of the file, cut where its memory addresses leap; None where there is none."""
         extents = self.layout.extents
-        low, high = 0, len(extents)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if extents[middle].offset <= offset:
-                low = middle
-            else:
-                high = middle
-        if low == high or extents[low].fill not in (Fill.MEMORY, Fill.MASKED):
-            return None
-        return extents[low].at + (offset - extents[low].offset)
+        first = max(bisect_right(extents, part.start, key=attrgetter("offset")) - 1, 0)
+        for i in range(first, len(extents)):
+            e = extents[i]
+            both = intersect(part, Range(e.offset, e.offset + e.size))
+            if both is None:
+                return
+            of_memory = e.fill in (Fill.MEMORY, Fill.MASKED)
+            yield e.at + (both.start - e.offset) if of_memory else None, both

@@ -50,7 +50,7 @@ def _open(path: str, fd: int, options: Options) -> Dump:
     if end > size:
         warnings.append(
             f"{path}: truncated: its headers speak of {end:#x} bytes, there are {size:#x}; "
-            "the missing ones read as zeros"
+            f"the missing ones {'give EIO' if options.strict else 'read as zeros'}"
         )
     runs: list[Run] = []
     lost: list[Run] = []  # last: where PT_LOADs overlap, one that has the bytes goes first

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from ..view import LiveView
 
-VIEW = LiveView("badpages", lambda catalog: catalog.badpages.text(), "cat")
+VIEW = LiveView("badpages", lambda catalog: catalog.badpages.text(catalog.dump), "cat")
