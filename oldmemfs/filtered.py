@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .elfcore import Header
     from .kept import Kept
     from .kernel import Kernel
+    from .memmap import MemMap
     from .memory import Memory
     from .pages import Watch
 
@@ -105,8 +106,22 @@ def filtered(
     needed = Musts(kernel, maps, kept)
     checked = restore(kept, classes.zeros, needed)
     core = build(header, notes, kept, classes.zeros)
-    others = (*free.doubts, *needed.doubts, *_missing(loads, kept), *checked.outside)
+    others = (
+        *free.doubts,
+        *needed.doubts,
+        *_offline(maps, kept),
+        *_missing(loads, kept),
+        *checked.outside,
+    )
     return Filtered(classes, core, tuple(checked.restored), others)
+
+
+def _offline(maps: list[MemMap], kept: Kept) -> Iterator[str]:
+    """Offline memory is in the header as long as it is not removed, and nobody has emptied it."""
+    pages = sum(kept.count(Range(m.pfn, m.end)) for m in maps if not m.online)
+    if pages:
+        yield (f"{pages} pages are kept: their memory was offline at the crash, and holds what it "
+               "held before, copies of users' pages too")  # fmt: skip
 
 
 def _missing(loads: list[Range], kept: Kept) -> Iterator[str]:

@@ -124,9 +124,12 @@ class Kept:
                 self.bits[byte : stop // 8] = b"\xff" * (stop // 8 - byte)
             start = stop
 
-    def count(self) -> int:
-        """How many pages are kept."""
-        return int(lib.om_bits_count(self.handle, 0, self.pages))
+    def count(self, pages: Range | None = None) -> int:
+        """How many pages are kept, in all or of ``pages``."""
+        cuts = [(0, self.pages)]
+        if pages:
+            cuts = [(r.bit, r.bit + r.pages) for r in self.cut(pages)]
+        return sum(int(lib.om_bits_count(self.handle, *cut)) for cut in cuts)
 
     def cut(self, pages: Range) -> Iterator[Ram]:
         """What of ``pages`` has bits."""

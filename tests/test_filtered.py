@@ -189,6 +189,21 @@ def test_what_must_be_there_is_put_back() -> None:
     assert line.startswith("struct pages: 8 pages had been excluded, first at ")
 
 
+def test_offline_memory_is_kept_and_told() -> None:
+    """As makedumpfile keeps it: what a user had there is in it."""
+    crash = dead(X86_64, {0x8000: ANON, 0x8001: ANON, 0x20: ANON})
+    array = crash.kernel().u(int(crash.lines["SYMBOL(mem_section)"], 16))
+    mark = crash.kernel().u(array + 16, 1)
+    crash.ram.write(array + 16 - X86_64.linear, bytes((mark & ~4,)))
+    found = run(crash, 30)
+    assert found.classes.counts[Class.USER] == 3
+    (line,) = found.doubts
+    assert line == (
+        "32766 pages are kept: their memory was offline at the crash, and holds what it held "
+        "before, copies of users' pages too"
+    )
+
+
 def test_zeros_need_not_be_put_back() -> None:
     kept = Kept([Range(0, 8)], 12)
     kept.bits[0] = 0b11000011

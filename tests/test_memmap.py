@@ -157,6 +157,29 @@ def test_a_subsection_that_is_not_populated() -> None:
     assert list(kernel.extents(m.virt, m.size))[-1] == (None, 0x8000)
 
 
+def test_sections_that_are_offline() -> None:
+    """Their pages have struct pages and are in the header; they are told apart from the others."""
+    crash = Crash(X86_64)
+    array = crash.kernel().u(int(crash.lines["SYMBOL(mem_section)"], 16))
+    for number in (1, 2):
+        at = array + number * 16
+        crash.ram.write(at - X86_64.linear, bytes((crash.kernel().u(at, 1) & ~4,)))
+    (whole,) = crash.maps
+    unit = whole.section_pages
+    first, offline, last = memory_map(crash.kernel())
+    assert (first.pfn, first.count, first.online) == (0, unit, True)
+    assert (offline.pfn, offline.count, offline.online) == (unit, 2 * unit, False)
+    assert offline.virt == whole.virt + unit * whole.struct_size
+    assert (last.pfn, last.end, last.online) == (3 * unit, whole.end, True)
+
+
+def test_kernels_that_do_not_mark_what_is_online() -> None:
+    """Before 4.13: no section has the mark, and all are online."""
+    crash = Crash(X86_64, section_flags=3)
+    assert memory_map(crash.kernel()) == crash.maps
+    assert all(m.online for m in crash.maps)
+
+
 @each_golden
 def test_real_crashes(golden: str) -> None:
     memory, info = recorded.memory(golden), recorded.vmcoreinfo(golden)
