@@ -16,7 +16,7 @@ from oldmemfs.cli import read_arguments
 from oldmemfs.errors import SourceError, UsageError
 from oldmemfs.options import Piece, number, parse
 from oldmemfs.ranges import Range
-from oldmemfs.sources import open_source
+from oldmemfs.sources import open_source, raw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +120,29 @@ def test_the_advice_for_a_lime_image_works(tmp_path: Path) -> None:
     options = "source=raw,ram=0-10000@20:20000-24000@10040"
     data, faults = read_all(plan_of(catalog_of(str(path), options), "vmcore"))
     assert (data, faults) == (vmcore_of(ram, HEADER), [])
+
+
+def test_a_vmem_above_3_gib_is_told_its_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(_: object, path: str) -> int:
+        raise UsageError(f"{path}: no header")
+
+    monkeypatch.setattr(raw.blobscan, "find", find)  # the search through 4 GiB takes its time
+    path = tmp_path / "vm.vmem"
+    for size, options, wanted in (
+        (4 << 30, "", "; a .vmem of this size needs -o "),
+        (4 << 30, "ram=0-1000@0", ""),
+        (3 << 30, "", ""),
+    ):
+        with path.open("wb") as file:
+            file.truncate(size)
+        with pytest.raises(UsageError) as caught:
+            open_source(str(path), parse([options, "source=raw"]))
+        error, _, ram = str(caught.value).partition("ram=")
+        assert error == f"{path}: no header{wanted}"
+        if ram:  # as QEMU's pc, which has the same hole
+            assert parse(["ram=" + ram]).ram == raw.machine_map("pc", size)
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

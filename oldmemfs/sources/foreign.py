@@ -5,13 +5,19 @@ What a file is, its first bytes say.
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from ..errors import FormatError
 
+if TYPE_CHECKING:
+    from ..options import Options
+
 LOOK = 32  # bytes of the file that tell
+_GIB = 1 << 30
 _VMWARE = (
-    "a VMware state file (vmss, vmsn): mount the .vmem beside it, above 3 GiB with -o source=raw,"
-    "ram=0-c0000000@0:100000000-END@c0000000 (END: 40000000 + its size, hex); where there is none, "
-    "crash reads this file itself"
+    "a VMware state file (vmss, vmsn): mount the .vmem beside it; where there is none, crash reads "
+    "this file itself"
 )
 _WINDOWS = "a Windows crash dump: windbg or volatility3 read it; only Linux is understood here"
 _DISK = (
@@ -81,3 +87,15 @@ def refuse(path: str, start: bytes) -> None:
     for magic, advice in _FORMATS:
         if start.startswith(magic):
             raise FormatError(f"{path}: this is {advice}")
+
+
+def memory_map(path: str, options: Options) -> str:
+    """What to add to an error about an image whose name says where memory lies in it.
+
+    VMware leaves 3 to 4 GiB free for devices, and the .vmem file has no hole there.
+    """
+    size = os.stat(path).st_size
+    if not path.endswith(".vmem") or size <= 3 * _GIB or options.ram:
+        return ""
+    high = f"{4 * _GIB:x}-{size + _GIB:x}@{3 * _GIB:x}"
+    return f"; a .vmem of this size needs -o ram=0-{3 * _GIB:x}@0:{high}"

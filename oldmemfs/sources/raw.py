@@ -92,7 +92,10 @@ def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, st
             message = f"{path}: no ELF header at {options.elfcorehdr:#x}: {error}"
             raise FormatError(f"{message}; check -o elfcorehdr= and -o ram=") from error
         return header, f"{path} at {options.elfcorehdr:#x}"
-    address = blobscan.find(memory, path)
+    try:
+        address = blobscan.find(memory, path)
+    except UsageError as error:
+        raise UsageError(f"{error}{foreign.memory_map(path, options)}") from error
     return elfcore.parse(memory.read, address, path), f"{path} at {address:#x}"
 
 
