@@ -79,7 +79,7 @@ def test_without_the_mount_it_saves_as_ever(kdump: KdumpTools) -> None:
 def test_a_view_that_cannot_be_read_is_taken_away(kdump: KdumpTools) -> None:
     kdump.bind(EIO)
     assert kdump.save() == "made of the true vmcore"
-    assert "makedumpfile filtered the dump from the true" in kdump.beside()["lost"]
+    assert "makedumpfile filtered the true" in kdump.beside()["lost"]
     assert kdump.calls() == ["umount -l /proc/vmcore", "makedumpfile -F -c -d 31 /proc/vmcore"]
 
 
@@ -92,6 +92,29 @@ def test_a_copy_that_breaks_off_is_made_good(kdump: KdumpTools) -> None:
     beside = kdump.beside()
     assert beside["proc-vmcore.flat"] == "made of the true vmcore"
     assert "is not complete: cat: " in beside["lost"]
+
+
+def test_what_makedumpfile_cannot_read_is_saved_whole(kdump: KdumpTools) -> None:
+    kdump.bind(EIO)
+    kdump.makedumpfile("printf half; exit 1")
+    assert kdump.save() == "half"
+    beside = kdump.beside()
+    assert beside["proc-vmcore"] == "the true vmcore"
+    assert "makedumpfile failed: " in beside["lost"]
+    assert set(beside) == {*REPORTS, "lost", "proc-vmcore"}
+
+
+def test_the_copy_breaks_off_and_makedumpfile_fails(kdump: KdumpTools) -> None:
+    """What fails in a pipeline is seen, too."""
+    kdump.bind("our vmcore-kern")
+    kdump.makedumpfile("exit 1")
+    kdump.stub(
+        "cat",
+        does='[ "$1" = "" ] && exec /bin/cat\n'
+        'printf half; echo "cat: $1: Input/output error" >&2; exit 1',
+    )
+    assert kdump.save() == "half"
+    assert kdump.beside()["proc-vmcore"] == "the true vmcore"
 
 
 def test_a_full_disk_is_not_filled_again(kdump: KdumpTools) -> None:
