@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from golden import FOLDER, golden_sets
 from hypothesis import HealthCheck, settings
-
-if TYPE_CHECKING:
-    import pytest
 
 # No clock decides: on a busy machine drawing an example may take long. tests/budget.py bounds
 # what is to be bounded.
@@ -19,11 +15,15 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Machines that crash first: each of these files is one process's, and takes minutes.
+    """Machines that crash come first, they take minutes; a file's tests go to one process.
 
-    Without the recorded crashes their tests are left out; ``pytest_terminal_summary`` says so once.
+    Of a file with several machines, those of each machine (``tests/vm/each.py``). Without the
+    recorded crashes their tests are left out; ``pytest_terminal_summary`` says so once.
     """
     items.sort(key=lambda item: item.get_closest_marker("vm") is None)
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if not golden_sets():
         left_out = [item for item in items if item.get_closest_marker("golden")]
         config.hook.pytest_deselected(items=left_out)

@@ -1,12 +1,16 @@
 #!/bin/sh
 # Set up and pass the tests: lint, types, sanitizers, unit, property and mount tests.
-#   sh tests/run.sh [--vm] [PYTEST WORDS...]     --vm: also crash real kernels in QEMU (minutes)
+#   sh tests/run.sh [--vm|--vm-all] [PYTEST WORDS...]
+# --vm: also crash real kernels in QEMU (minutes); --vm-all: more of them (twice the minutes)
 set -eu
 cd "$(dirname "$0")/.."
 vm="not vm"
-if [ "${1-}" = --vm ]; then
+case "${1-}" in
+--vm) vm="not vm_more" ;;
+--vm-all) vm="" ;;
+esac
+if [ "$vm" != "not vm" ]; then
     shift
-    vm=""
     sh tests/vm/setup.sh
 fi
 
@@ -25,5 +29,5 @@ fixed=""
 PYTHONPATH=build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0 \
     $fixed .venv/bin/pytest -q -m "not vm" -p no:cacheprovider tests/test_table.py tests/test_memory.py tests/test_mount.py
 
-# Side by side, each file in one process, those that take long first.
-exec .venv/bin/pytest -m "$vm" -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder "$@"
+# Side by side, each file or machine in one process, those that take long first.
+exec .venv/bin/pytest -m "$vm" -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@"

@@ -1,4 +1,4 @@
-"""The cache is filled by one process at a time: tests may run side by side."""
+"""Each part of the cache is filled by one process at a time: tests may run side by side."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def filling() -> Iterator[None]:
-    """Wait until nobody else fetches, and keep others waiting."""
+def filling(part: str = "packages") -> Iterator[None]:
+    """Wait until nobody else fills this part, and keep others waiting."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as file:
+    with open(folder / f"{part}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

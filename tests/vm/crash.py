@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import images, kernels, oracle
 from .cache import filling
+from .guest.pageflags import understood
+from .guest.pages import HUGE
 from .machine import Machine
 from .tools import HostError
 
@@ -40,7 +44,7 @@ class Setup:
     rounds: int = 1
     first_command: str = ""
     capture_command: str = ""
-    timeout: float = 300
+    timeout: float = 1800
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,15 @@ class Outcome:
         if not facts:
             raise HostError("the capture kernel told no facts")
         return facts[0][name]
+
+    def said(self) -> bytes:
+        """What the first kernel said of its pages, out of the memory that it left behind."""
+        words = self.of("loaded")[0]["command"]
+        places = next(word for word in words if word.startswith("vm.kpageflags="))
+        size, *rest = (int(number, 16) for number in places.partition("=")[2].split(","))
+        with self.machine.ram.open("rb") as ram:
+            data = b"".join(os.pread(ram.fileno(), HUGE, place) for place in rest)
+        return understood(array("Q", data[:size]), array("Q", data[size : 2 * size]))
 
     def problems(self) -> list[str]:
         """Everything that is wrong, in words; empty when all is well."""
@@ -90,7 +103,7 @@ def crash(setup: Setup, work: Path, *, refresh: bool = False) -> Outcome:
     fetched = time.monotonic()
     initrd = images.build(kernel, makedumpfile, work, capture_command=setup.capture_command)
     built = time.monotonic()
-    machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model, threads=False)
+    machine = Machine(work, setup.memory_mib, setup.cpus, setup.cpu_model)
     command = (
         f"console=ttyS0 panic=-1 crashkernel={setup.crashkernel}"
         f" vm.loader={setup.loader} vm.rounds={setup.rounds} {setup.first_command}"

@@ -123,7 +123,7 @@ def system() -> Path:
     """The installed system, from the cache or from the Debian archive."""
     packages = ",".join(PACKAGES)
     base = cache_folder() / f"debian-{SUITE}-{zlib.crc32(packages.encode()):08x}"
-    with filling():
+    with filling("debian"):
         if not base.is_dir():
             work = base.with_name(f"{base.name}-{os.getpid()}")
             include = f"--include={packages}"
@@ -204,7 +204,7 @@ def over_nfs(root: Path, recipe: str) -> None:
         hosts.write(f"{_BACKUP} backup\n")
     (root / "mnt/nfs").mkdir()
     (root / "recipe").write_text(_RECIPE.format(recipe=recipe))
-    _before(root, "kdump-tools-dump.service", "timeout 120 /bin/sh -ex /recipe")
+    _before(root, "kdump-tools-dump.service", "timeout 900 /bin/sh -ex /recipe")
 
 
 def _networkd(root: Path) -> None:
@@ -248,7 +248,7 @@ def dracut(root: Path, *, saves: bool) -> None:
         # Debian boots one service only, which cannot be isolated; a target stops what it can.
         _configure(root, 'KDUMP_CMDLINE_APPEND="reset_devices nr_cpus=1"\n')
         (root / "look").write_text(_LOOK)
-        _before(root, "kdump-tools.service", "timeout 120 /bin/sh /look")
+        _before(root, "kdump-tools.service", "timeout 900 /bin/sh /look")
     initrd = _capture_initrd(root)
     _chroot(
         root, "IN_KDUMP=1", "dracut", "-q", "-f", "--no-hostonly", "--no-early-microcode",
@@ -307,6 +307,8 @@ def crash(
     shutil.rmtree(root)
     drive = ("-drive", f"file={disk},if=virtio,format=raw,cache=unsafe")
     machine = Machine(work, memory_mib, 2, "max", (*drive, *devices))
-    command = "root=/dev/vda rw console=ttyS0 crashkernel=256M"
-    machine.run(*boot, command, timeout=900)
+    # systemd's 90 seconds are too few on a busy host.
+    patience = "systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
+    command = f"root=/dev/vda rw console=ttyS0 crashkernel=256M {patience}"
+    machine.run(*boot, command, timeout=1800)
     return Crashed(machine, disk)

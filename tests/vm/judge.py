@@ -10,11 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from oldmemfs.memmap import memory_map
+from oldmemfs.pages import classify
+from oldmemfs.ranges import Range
+from oldmemfs.rules import Rules
+from oldmemfs.sections import sections
+
 from .guest.pageflags import CHANGED, KERNEL, OUT, SLAB, TABLE
 from .structpages import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from oldmemfs.dump import Dump
+    from oldmemfs.kept import Kept
 
     from .structpages import StructPages
 
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 # being moved, at most 32 at a time.
 _WAITING = 64
 _TOLD = 6
+_EVERYTHING = Range(0, 1 << 40)
 
 
 def judge(
@@ -78,3 +88,27 @@ def _list(counts: Counter[str]) -> str:
 def _none(fault: str, pages: list[int]) -> None:
     first = " ".join(f"{pfn:#x}" for pfn in pages[:_TOLD])
     assert not pages, f"{len(pages)} pages are {fault}: {first}"
+
+
+def whole_pages(dump: Dump) -> set[int]:
+    """The pages that the PT_LOADs have all of; makedumpfile judges no others."""
+    size = dump.page_size
+    return {
+        pfn
+        for load in dump.header.loads
+        for pfn in range(-(-load.paddr // size), (load.paddr + load.memsz) // size)
+    }
+
+
+def kept_pages(dump: Dump, level: int) -> set[int]:
+    """The pages that are kept at a level, zero pages with them."""
+    dead = dump.kernel
+    rules = Rules.of(dead.info, dead.arch.name, dead.word, big_endian=dead.big_endian)
+    loads = [Range(p.paddr, p.paddr + p.memsz) for p in dump.header.loads]
+    found = classify(dead.memory, loads, sections(dead, memory_map(dead)), rules, level & ~1)
+    return pfns(found.kept) & whole_pages(dump)
+
+
+def pfns(kept: Kept) -> set[int]:
+    """The page frames of a set."""
+    return {pfn for run in kept.runs(_EVERYTHING) for pfn in range(*run)}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # QEMU 7.2 now and then leaves what is no flags in EFLAGS after a cmpxchg16b; a trap flag among them
 # is a warning of the kernel's (exc_debug_kernel, seen in 6.12's __kmalloc_noprof).
 _WITHOUT = {"qemu-system-x86_64": ",-cx16"}
+# All CPUs of these share a thread. With one each, QEMU 7.2 may run code that another CPU is
+# changing: now and then Linux 7.2 dies of an int3 at its boot.
+_ONE_THREAD = ("qemu-system-x86_64", "qemu-system-i386")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,6 @@ class Machine:
     devices: tuple[str, ...] = ()  # more of QEMU's words
     emulator: str = "qemu-system-x86_64"
     board: str = "pc"
-    # Whether each CPU has a thread. Faster for work in parallel, but QEMU 7.2 may then run code
-    # that another CPU is changing: now and then Linux 7.2 dies of an int3 at its boot.
-    threads: bool = True
 
     @property
     def ram(self) -> Path:
@@ -50,7 +50,7 @@ class Machine:
     def run(self, kernel: Path, initrd: Path, command: str, *, timeout: float) -> None:
         """Boot and wait; too long a life is an error that tells the console's last lines."""
         cpu = self.cpu_model + _WITHOUT.get(self.emulator, "")
-        accelerator = f"tcg,thread={'multi' if self.threads else 'single'}"
+        accelerator = f"tcg,thread={'single' if self.emulator in _ONE_THREAD else 'multi'}"
         words = [
             need(self.emulator),
             "-nodefaults", "-display", "none", "-no-reboot",

@@ -29,7 +29,7 @@ def crash(size: str, work: Path) -> dict[str, str]:
     command = f"console=ttyS0 panic=-1 crashkernel={size} vm.loader=s vm.rounds=0"
     told: dict[str, str] = {}
     try:
-        machine.run(kernel.vmlinuz, initrd, command, timeout=300)
+        machine.run(kernel.vmlinuz, initrd, command, timeout=1800)
     except HostError as error:
         told["problem"] = str(error)
     for line in machine.report.read_text().splitlines():

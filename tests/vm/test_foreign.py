@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .each import machines
 from .foreign.build import crash, lacking
 from .foreign.registry import CHECKS, without
-from .foreign.targets import TARGETS, TESTED
+from .foreign.targets import ALWAYS, MORE, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.vm
 
 
-@pytest.fixture(scope="module", params=TESTED)
+@pytest.fixture(scope="module", params=machines("foreign", ALWAYS, MORE), ids=str)
 def crashed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Crashed]:

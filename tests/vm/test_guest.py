@@ -18,7 +18,6 @@ from .guest.pageflags import (
     TABLE,
     TAIL,
     count,
-    first,
     understood,
     unlike,
 )
@@ -82,7 +81,6 @@ def test_what_page_flags_say() -> None:
         array("Q", [one for one, _, _ in pairs]), array("Q", [b for _, b, _ in pairs])
     )
     assert list(said) == [word for _, _, word in pairs]
-    assert [first(said, pfn) for pfn in range(6)] == [0, 1, 1, 1, 4, 4]
     here, hidden = bytes([HERE]) * len(said), bytes([HIDDEN]) * len(said)
     assert unlike(said, here) == [4, 5]
     assert unlike(said, hidden) == [0, 1, 2, 3, 6, 11]

@@ -53,7 +53,7 @@ def crash(target: Target, work: Path) -> Crashed:
     )  # fmt: skip
     began = time.monotonic()
     command = f"console={target.console} panic=-1 crashkernel={target.crashkernel}"
-    machine.run(kernel.vmlinuz, initrd, command, timeout=900)
+    machine.run(kernel.vmlinuz, initrd, command, timeout=1800)
     crashed = Crashed(target, machine, time.monotonic() - began)
     if "end" not in crashed.report:
         raise HostError(f"the capture kernel did not come to its end:\n{machine.tail()}")

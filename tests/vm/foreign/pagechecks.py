@@ -6,24 +6,15 @@ from array import array
 from typing import TYPE_CHECKING
 
 from oldmemfs.filtered import filtered
-from oldmemfs.memmap import memory_map
-from oldmemfs.pages import classify
 from oldmemfs.plan import Plan
-from oldmemfs.ranges import Range
-from oldmemfs.rules import Rules
-from oldmemfs.sections import sections
 
 from ..guest.pageflags import understood
-from ..judge import judge
+from ..judge import judge, kept_pages, pfns, whole_pages
 from ..structpages import StructPages
 from .crashed import FLAGS_MIB, MIB
 
 if TYPE_CHECKING:
-    from oldmemfs.kept import Kept
-
     from .crashed import Crashed
-
-_EVERYTHING = Range(0, 1 << 40)
 
 
 def pages(crashed: Crashed) -> str:
@@ -31,8 +22,8 @@ def pages(crashed: Crashed) -> str:
     seen = []
     for level in crashed.target.levels:
         memory, kept = crashed.bitmaps(level)
-        ours = _kept(crashed, level)
-        theirs = {pfn for pfn in _whole(crashed) if pfn in kept}
+        ours = kept_pages(crashed.dump, level)
+        theirs = {pfn for pfn in whole_pages(crashed.dump) if pfn in kept}
         lost, more = sorted(theirs - ours), sorted(ours - theirs)
         told = f"-d {level}: {len(ours)} of {memory.count()} pages kept"
         assert not lost, f"{told}; lost {len(lost)}, first {lost[0]:#x}, more {len(more)}"
@@ -46,32 +37,10 @@ def flags(crashed: Crashed) -> str:
     with (crashed.machine.work / "flags").open("rb") as file:
         before, after = (array("Q", file.read(FLAGS_MIB * MIB)) for _ in range(2))
     pages = StructPages(crashed.dump.kernel)
-    kept = _kept(crashed, 31)
-    return judge(understood(before, after), pages, kept, _whole(crashed), crashed.target.cpus)
-
-
-def _whole(crashed: Crashed) -> set[int]:
-    """The pages that the PT_LOADs have all of; makedumpfile judges no others."""
-    size = crashed.dump.page_size
-    return {
-        pfn
-        for load in crashed.dump.header.loads
-        for pfn in range(-(-load.paddr // size), (load.paddr + load.memsz) // size)
-    }
-
-
-def _kept(crashed: Crashed, level: int) -> set[int]:
-    """The pages that are kept at a level, zero pages with them."""
-    dead = crashed.dump.kernel
-    rules = Rules.of(dead.info, dead.arch.name, dead.word, big_endian=dead.big_endian)
-    loads = [Range(p.paddr, p.paddr + p.memsz) for p in crashed.dump.header.loads]
-    maps = sections(dead, memory_map(dead))
-    found = classify(dead.memory, loads, maps, rules, level & ~1)
-    return _pfns(found.kept) & _whole(crashed)
-
-
-def _pfns(kept: Kept) -> set[int]:
-    return {pfn for run in kept.runs(_EVERYTHING) for pfn in range(*run)}
+    kept = kept_pages(crashed.dump, 31)
+    return judge(
+        understood(before, after), pages, kept, whole_pages(crashed.dump), crashed.target.cpus
+    )
 
 
 def kern(crashed: Crashed) -> str:
@@ -79,7 +48,7 @@ def kern(crashed: Crashed) -> str:
     dump = crashed.dump
     page = dump.kernel.page_size
     result = filtered(dump.kernel, dump.header, dump.notes, 31)
-    keep = _pfns(result.classes.kept)
+    keep = pfns(result.classes.kept)
     plan = Plan(result.core.layout, dump.memory)
     seen: set[int] = set()
     for phdr in result.core.header.loads:

@@ -12,10 +12,10 @@ from pathlib import Path
 from . import oracle
 from .checks import MOUNT
 from .report import CheckError, emit, expect
-from .vmcore import notes
+from .vmcore import VMCORE, notes
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
-_LOG_SECONDS = 15  # a second on hardware; emulation is 10 to 20 times slower
+_LOG_SECONDS = 300  # a second on hardware; emulation is 10 to 20 times slower, a busy host more
 _STAMP = rb"\[ *\d+\.\d{6}\] "
 _HEAD = re.compile(rb"^(" + _STAMP + rb")(\[ *[TC]\d+\] )?", re.MULTILINE)
 _SIGNED = re.compile(rb"\\xffffff([0-9a-f]{2})")
@@ -110,13 +110,18 @@ def _same(ours: bytes, theirs: bytes) -> None:
 
 
 def registers() -> str:
-    """Each processor's registers are those of its note; the one that panicked ran process 1."""
+    """Each processor's registers are those of its note; the one that panicked ran process 1.
+
+    Another one may have run a user's program; one that did not answer in time left no note.
+    """
     found = [contents for name, contents in notes() if name == b"CORE"]
     count, panicked = int(option("cpus")), int(option("cpu"))
     folders = sorted(path.name for path in Path(MOUNT, "cpu").iterdir())
     expect(folders == [str(cpu) for cpu in range(count)], f"folders {folders} for {count} CPUs")
-    expect(len(found) == count, f"{len(found)} notes for {count} CPUs")
-    for cpu, note in enumerate(found):
+    noted = with_notes(count)
+    expect(panicked in noted, f"CPU {panicked} panicked, notes have {noted}")
+    expect(len(found) == len(noted), f"{len(found)} notes in {VMCORE}, here of CPUs {noted}")
+    for cpu, note in zip(noted, found, strict=True):
         wanted = {"pid": struct.unpack_from("<i", note, _PID)[0]}
         values = struct.unpack_from(f"<{len(_NAMES)}Q", note, _REGISTERS)
         wanted |= dict(zip(_NAMES, values, strict=True))
@@ -129,9 +134,24 @@ def registers() -> str:
         raw = Path(MOUNT, "cpu", str(cpu), "prstatus").read_bytes()
         head = struct.pack("<3I8s", 5, len(note), 1, b"CORE")
         expect(raw == head + note, f"CPU {cpu}: prstatus has {len(raw)} bytes")
-        expect(seen["rip"] >> 47 == 0x1FFFF, f"CPU {cpu}: rip 0x{seen['rip']:x}, not the kernel's")
+        kernels = seen["rip"] >> 47 == 0x1FFFF
+        expect(cpu != panicked or kernels, f"CPU {cpu}: rip 0x{seen['rip']:x}, not the kernel's")
         expect((seen["pid"] == 1) == (cpu == panicked), f"CPU {cpu} ran process {seen['pid']}")
-    return f"{count} CPUs, {len(_NAMES)} registers each"
+    return f"CPUs {noted} of {count}, {len(_NAMES)} registers each"
+
+
+def with_notes(count: int) -> list[int]:
+    """The processors that have left a note."""
+    paths = (Path(MOUNT, "cpu", str(cpu), "prstatus") for cpu in range(count))
+    return [cpu for cpu, path in enumerate(paths) if path.stat().st_size]
+
+
+def _tainted() -> bool:
+    """Whether the panic's own log says that the kernel was tainted."""
+    trace = Path(MOUNT, "dmesg").read_text().partition(PANIC)[2]
+    clean, tainted = "Not tainted" in trace, "Tainted: " in trace
+    expect(clean != tainted, f"no word of the taint: {trace}")
+    return tainted
 
 
 def summary() -> str:
@@ -143,7 +163,7 @@ def summary() -> str:
         rf"kernel +{re.escape(release)}",
         rf"panic +{re.escape(PANIC)}",
         rf"blamed +CPU {cpu}, pid 1 \(\S+\)",
-        rf"CPUs +{count}, {count} of them with registers",
+        rf"CPUs +{count}, {len(with_notes(count))} of them with registers",
     ):
         expect(re.search(f"^{line}$", text, re.MULTILINE) is not None, f"no {line!r} in\n{text}")
     fields = json.loads(Path(MOUNT, "summary.json").read_bytes())
@@ -158,5 +178,6 @@ def summary() -> str:
     unknown = ["taint"] if b"SYMBOL(kallsyms_names)=" not in info else []
     problems = [problem.partition(":")[0] for problem in fields["problems"]]
     expect(problems == unknown, f"problems {fields['problems']}")
-    expect(fields["taint"] == 0, f"taint {fields['taint']}")
+    # A slow host may taint the kernel: a soft lockup does.
+    expect(bool(fields["taint"]) == _tainted(), f"taint {fields['taint']}")
     return f"CPU {cpu} of {count}, process {fields['pid']} ({fields['comm']})"

@@ -22,7 +22,7 @@ done
 awk 'BEGIN { s = "anonymous memory"; while (length(s) < 12000000) s = s s; system("sleep 3600") }' &
 # shellcheck disable=SC2216 # nobody shall read it: tail holds all
 yes 'a pipe waits' | head -c 9000000 | tail -c 8000000 | sleep 3600 &
-sleep 3
+sleep 3 # how far these have come by then is no matter
 printf '<12>several\n  lines\nof one record\n' >/dev/kmsg
 printf '<13>caf\303\251 \377\001 \033[1m\n' >/dev/kmsg
 

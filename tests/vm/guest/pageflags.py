@@ -89,13 +89,6 @@ def _owner(flags: int) -> int:
     return 0 if flags & _KPF_NO_PAGE else KERNEL
 
 
-def first(said: bytes, pfn: int) -> int:
-    """The page, or its head if it is a tail."""
-    while said[pfn] & TAIL:
-        pfn -= 1
-    return pfn
-
-
 def count(said: bytes, marks: bytes, word: int) -> int:
     """How many pages of memory have all bits of a word."""
     return sum(bool(mark and one & word == word) for one, mark in zip(said, marks, strict=False))

@@ -40,7 +40,7 @@ def check(name: str, function: Callable[[], str]) -> bool:
     return good
 
 
-def run(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(*command: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Run a program until its output is closed; its exit status is the caller's business."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)

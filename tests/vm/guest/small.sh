@@ -11,5 +11,5 @@ tell panic "$(busybox grep 'Kernel panic' /mnt/dump/dmesg)" &&
 busybox cmp /mnt/dump/vmcore /proc/vmcore && tell vmcore equal &&
 tell kernel "$(busybox wc -c </mnt/dump/vmcore-kern)" &&
 tell left "before $before mounted $mounted copied $(left)" &&
-/usr/bin/umount /mnt/dump && ! busybox dmesg | busybox grep -E 'oom-kill|Oops|BUG:' && tell end
+/usr/bin/umount /mnt/dump && ! busybox dmesg | busybox grep -v lockup | busybox grep -E 'oom-kill|Oops|BUG:' && tell end
 poweroff -f
