@@ -4,12 +4,19 @@
 
 #include "oldmem.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 #define OM_PAGE 4096u /* the grain of faults and of mmap retries */
 
 /* The run that holds offset, or the last one before it; the table has one at the least. */
 const struct om_run *om_find_run(const struct om_table *table, uint64_t offset);
+
+/*
+ * table.c: a thread that somebody may want to end points this to a flag: once it is set, no read of
+ * a file is begun any more, nor tried again when a signal has interrupted it. It is a fault then.
+ */
+extern _Thread_local const atomic_int *om_give_up;
 
 /* Notes [offset, offset + size) as unreadable; 0 when the list is full. Adjacent ranges join. */
 int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size);

@@ -192,7 +192,7 @@ int om_sweep(const struct om_rules *rules, struct om_job *job);
 int om_zero(struct om_job *job);
 
 /*
- * opened.c, requests.c, serve.c: reads answered without Python. `device` is /dev/fuse, mounted;
+ * opened.c, requests.c, serve.c, turn.c: reads answered without Python. `device` is /dev/fuse, mounted;
  * requests that are no reads of an open file go through `peer`, a SOCK_SEQPACKET socket, to whoever
  * holds its other end; that one's replies come back. Both descriptors are closed by om_serve_stop.
  */
@@ -204,7 +204,7 @@ struct om_met {
 };
 #define OM_MET_MAX 4096
 
-/* Starts the threads. NULL and errno when it cannot, the descriptors as they were. */
+/* Starts `threads` threads for reads and one that watches them. NULL and errno when it cannot, the descriptors as they were. */
 struct om_serve *om_serve_start(int device, int peer, uint32_t threads, int strict);
 
 /* An eventfd: readable when there are faults worth a word, or when it has ended. */
@@ -223,8 +223,12 @@ void om_serve_close(struct om_serve *serve, uint64_t handle);
 /* Moves what was met since the last call into out: its count; *lost bytes found no room. */
 uint32_t om_serve_met(struct om_serve *serve, struct om_met out[OM_MET_MAX], uint64_t *lost);
 
-/* Ends the threads, whatever they wait for, and closes: a mount that is left is dead then. */
-void om_serve_stop(struct om_serve *serve);
+/*
+ * Ends the threads, whatever they wait for, and closes: a mount that is left is dead then. Returns
+ * how many threads a source did not let go within a second or so: they may still read tables, and
+ * end with the process.
+ */
+uint32_t om_serve_stop(struct om_serve *serve);
 
 /* mount(2) of a fuse.oldmemfs, ro,nosuid,nodev,noexec; umount2(2), lazily. 0 or -errno. */
 int om_mount(const char *source, const char *target, const char *options);

@@ -7,6 +7,9 @@
  *
  * A request is never dropped: what can be neither answered nor passed on is answered with an error,
  * because whoever waits for it waits in the kernel. The reading path allocates nothing.
+ *
+ * The source of a read may be slow, or hang. While all workers but one are stuck in such reads, the
+ * last one answers none itself but passes them on, too: names and texts go on being served.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -58,6 +61,10 @@ static int answer(struct om_worker *worker, const struct fuse_in_header *in,
         part = om_read(file->table, wanted->offset + done, worker->data + done,
                        wanted->size - done, &worker->faults);
         done += part;
+        if (atomic_load(&serve->stopping)) { /* the source was given up: these are not zeros */
+            error = -EIO;
+            break;
+        }
         if (worker->faults.count > 0) {
             if (om_opened_met(&serve->opened, file, &worker->faults))
                 wake_python(serve);
@@ -65,7 +72,7 @@ static int answer(struct om_worker *worker, const struct fuse_in_header *in,
         }
     }
     write_reply(serve, in->unique, error, worker->data, error ? 0 : (size_t)done);
-    if (done >= LONG_READ)
+    if (done >= LONG_READ && !error)
         om_read_ahead(file->table, wanted->offset + done, done);
     om_opened_drop(&serve->opened, file);
     return 1;
@@ -99,14 +106,15 @@ static void pass_on(struct om_serve *serve, const struct fuse_in_header *in, siz
     }
 }
 
-static void handle(struct om_worker *worker, size_t size)
+/* `last`: no other worker could listen if this one were stuck. */
+static void handle(struct om_worker *worker, size_t size, int last)
 {
     const struct fuse_in_header *in = (const void *)worker->request;
     const struct fuse_read_in *wanted = (const void *)(in + 1);
     const struct fuse_lseek_in *sought = (const void *)(in + 1);
     struct om_serve *serve = worker->serve;
 
-    if (in->opcode == FUSE_READ && size >= sizeof *in + sizeof *wanted &&
+    if (in->opcode == FUSE_READ && size >= sizeof *in + sizeof *wanted && !last &&
         answer(worker, in, wanted))
         return;
     if (in->opcode == FUSE_LSEEK && size >= sizeof *in + sizeof *sought &&
@@ -150,7 +158,7 @@ static int is_worth_help(const struct om_worker *worker)
     const struct fuse_read_in *wanted = (const void *)(in + 1);
     struct pollfd device = {.fd = serve->device, .events = POLLIN};
 
-    if (in->opcode != FUSE_READ || wanted->size < LONG_READ || serve->count == 1)
+    if (in->opcode != FUSE_READ || wanted->size < LONG_READ || !serve->parallel)
         return 0;
     if (poll(&device, 1, 0) > 0)
         serve->crowded = CROWDED;
@@ -162,21 +170,35 @@ static int is_worth_help(const struct om_worker *worker)
 /*
  * One thread listens, and answers by itself what it hears: the kernel would wake the threads in
  * turn, and a page from a thread that sleeps costs a fifth more. Only where long reads queue up
- * does the next one listen meanwhile.
+ * does the next one listen meanwhile. One thread is always left to watch: see turn.c.
  */
 void *om_worker_body(void *argument)
 {
     struct om_worker *worker = argument;
-    size_t size;
+    struct om_serve *serve = worker->serve;
 
-    do {
-        pthread_mutex_lock(&worker->serve->turn);
-        while ((size = next_request(worker)) > 0 && !is_worth_help(worker))
-            handle(worker, size);
-        pthread_mutex_unlock(&worker->serve->turn);
-        if (size > 0)
-            handle(worker, size);
-    } while (size > 0);
+    om_give_up = &serve->stopping;
+    while (om_turn_take(serve)) {
+        int mine = 1;
+        while (mine) {
+            size_t size = next_request(worker);
+            if (size == 0) {
+                om_turn_give(serve);
+                return NULL;
+            }
+            unsigned waiting = atomic_load(&serve->waiting);
+            int share = waiting > 0 && is_worth_help(worker);
+            if (share && waiting > 1) {
+                om_turn_give(serve);
+                handle(worker, size, 0);
+                mine = 0;
+            } else {
+                uint64_t busy = om_turn_busy(serve, share);
+                handle(worker, size, waiting == 0);
+                mine = om_turn_keep(serve, busy);
+            }
+        }
+    }
     return NULL;
 }
 

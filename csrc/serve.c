@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PATIENCE 500 /* times a ms or more that a worker has to leave its source */
+
 static void on_stop(int number)
 {
     (void)number; /* only there to interrupt a read */
@@ -50,30 +52,45 @@ static unsigned char *room(size_t size)
 }
 
 /*
- * Ends all threads: one of them is in a read, the others wait for their turn behind it. The signal
- * may come just before the read that it is to interrupt: again, until they are gone.
+ * Ends the `count` workers: one of them is in a read of the device, some may be in reads of a
+ * source, the others wait for their turn. The signal may come just before the read that it is to
+ * interrupt: again, until they are gone. Returns how many a source does not let go.
  */
-static void end_workers(const struct om_serve *serve, uint32_t count)
+static uint32_t end_workers(struct om_serve *serve, uint32_t count)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
-    for (uint32_t i = 0; i < count; i++) {
-        while (pthread_tryjoin_np(serve->workers[i].thread, NULL) == EBUSY) {
-            for (uint32_t j = i; j < count; j++)
-                pthread_kill(serve->workers[j].thread, stop_signal());
-            nanosleep(&moment, NULL);
+    uint32_t left = count;
+
+    for (int i = 0; left > 0 && i < PATIENCE; i++) {
+        for (uint32_t j = 0; j < count; j++) {
+            struct om_worker *worker = &serve->workers[j];
+            if (worker->ended)
+                continue;
+            pthread_kill(worker->thread, stop_signal());
+            worker->ended = pthread_tryjoin_np(worker->thread, NULL) == 0;
+            left -= (uint32_t)worker->ended;
         }
+        if (left > 0)
+            nanosleep(&moment, NULL);
     }
+    return left;
 }
 
-/* Ends the `count` workers and, if it runs, the replier; frees everything but the descriptors. */
-static void dismantle(struct om_serve *serve, uint32_t count, int replier)
+/*
+ * Ends the `count` workers and, if it runs, the replier; frees everything but the descriptors.
+ * Returns how many workers could not be ended: nothing is freed then, because they use it.
+ */
+static uint32_t dismantle(struct om_serve *serve, uint32_t count, int replier)
 {
     atomic_store(&serve->stopping, 1);
-    end_workers(serve, count);
+    om_turn_end(serve);
+    uint32_t left = end_workers(serve, count);
     if (replier) {
         shutdown(serve->peer, SHUT_RDWR);
         pthread_join(serve->replier, NULL);
     }
+    if (left > 0)
+        return left;
     for (uint32_t i = 0; i < serve->count; i++) {
         if (serve->workers[i].request)
             munmap(serve->workers[i].request, OM_REQUEST_ROOM);
@@ -85,25 +102,28 @@ static void dismantle(struct om_serve *serve, uint32_t count, int replier)
     if (serve->wake >= 0)
         close(serve->wake);
     om_opened_clear(&serve->opened);
-    pthread_mutex_destroy(&serve->turn);
+    om_turn_clear(serve);
     free(serve);
+    return 0;
 }
 
 struct om_serve *om_serve_start(int device, int peer, uint32_t threads, int strict)
 {
-    struct om_serve *serve = calloc(1, sizeof *serve + threads * sizeof serve->workers[0]);
+    uint32_t count = threads + 1; /* one is left to watch */
+    struct om_serve *serve = calloc(1, sizeof *serve + count * sizeof serve->workers[0]);
     if (!serve)
         return NULL;
     om_opened_init(&serve->opened);
-    pthread_mutex_init(&serve->turn, NULL);
+    om_turn_init(serve);
     serve->device = device;
     serve->peer = peer;
     serve->strict = strict;
-    serve->count = threads;
+    serve->count = count;
+    serve->parallel = threads > 1;
     serve->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     serve->reply = room(OM_REPLY_ROOM);
     int failed = serve->wake < 0 || !serve->reply;
-    for (uint32_t i = 0; i < threads; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct om_worker *worker = &serve->workers[i];
         worker->serve = serve;
         worker->request = room(OM_REQUEST_ROOM);
@@ -121,7 +141,7 @@ struct om_serve *om_serve_start(int device, int peer, uint32_t threads, int stri
     int error = start_thread(&serve->replier, om_replier_body, serve);
     int replier = !error;
     uint32_t running = 0;
-    while (!error && running < threads) {
+    while (!error && running < count) {
         struct om_worker *worker = &serve->workers[running];
         error = start_thread(&worker->thread, om_worker_body, worker);
         running += !error;
@@ -134,12 +154,16 @@ struct om_serve *om_serve_start(int device, int peer, uint32_t threads, int stri
     return serve;
 }
 
-void om_serve_stop(struct om_serve *serve)
+uint32_t om_serve_stop(struct om_serve *serve)
 {
     int device = serve->device, peer = serve->peer;
-    dismantle(serve, serve->count, 1);
-    close(device);
+    uint32_t left = dismantle(serve, serve->count, 1);
+    if (left > 0) /* they may still write a reply: not into a file that gets this number */
+        dup2(serve->wake, device);
+    else
+        close(device);
     close(peer);
+    return left;
 }
 
 int om_serve_wake(const struct om_serve *serve)

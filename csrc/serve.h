@@ -35,6 +35,7 @@ struct om_worker {
     pthread_t thread;
     unsigned char *request, *data;
     struct om_faults faults;
+    int ended; /* joined */
 };
 
 struct om_serve {
@@ -44,8 +45,16 @@ struct om_serve {
     atomic_int ended;              /* as om_serve_ended */
     atomic_uint_fast64_t greeting; /* the `unique` of FUSE_INIT */
     struct om_opened opened;
-    pthread_mutex_t turn; /* to wait for the next request */
-    int crowded;          /* under it: for how many long reads more to let the next one listen */
+    pthread_mutex_t lock; /* turn.c's: of `taken` and `watched` */
+    pthread_cond_t free, stir;
+    int taken;            /* a worker has the turn: it listens, and answers what it hears */
+    int watched;          /* another one watches it */
+    atomic_int asleep;    /* ... and sleeps, because no requests come */
+    atomic_uint waiting;  /* workers that wait for the turn, the watcher among them */
+    atomic_uint_fast64_t numbered; /* requests that were begun */
+    atomic_uint_fast64_t busy; /* the request that the one with the turn is at; 0: none */
+    int crowded;          /* the turn's: for how many long reads more to let the next one listen */
+    int parallel;         /* there is more than one CPU */
     pthread_t replier;
     unsigned char *reply;
     uint32_t count;
@@ -61,6 +70,21 @@ void om_opened_drop(struct om_opened *opened, struct om_file *file);
 
 /* Notes what a read of a held file met; nonzero when that should be collected soon. */
 int om_opened_met(struct om_opened *opened, struct om_file *file, const struct om_faults *faults);
+
+/* turn.c. Waits for the turn, and takes it; 0 when the threads are to end. */
+int om_turn_take(struct om_serve *serve);
+void om_turn_give(struct om_serve *serve);
+
+/*
+ * Between these two the one with the turn is at a request; `share`: whoever comes back meanwhile
+ * may take the turn. om_turn_keep returns 0 when somebody has taken it.
+ */
+uint64_t om_turn_busy(struct om_serve *serve, int share);
+int om_turn_keep(struct om_serve *serve, uint64_t busy);
+
+void om_turn_init(struct om_serve *serve);
+void om_turn_end(struct om_serve *serve); /* `stopping` is set: wakes those who wait */
+void om_turn_clear(struct om_serve *serve);
 
 /* requests.c: the bodies of the threads. */
 void *om_worker_body(void *worker);

@@ -42,20 +42,32 @@ const struct om_run *om_find_run(const struct om_table *table, uint64_t offset)
     return &table->runs[low];
 }
 
+_Thread_local const atomic_int *om_give_up;
+
+static int gives_up(void)
+{
+    return om_give_up && atomic_load(om_give_up);
+}
+
+/* As pread(2), until it is not interrupted. */
+static ssize_t pread_again(int fd, void *buf, uint64_t size, uint64_t at)
+{
+    ssize_t got = -1;
+    errno = EINTR;
+    while (got < 0 && errno == EINTR && !gives_up())
+        got = pread(fd, buf, size, (off_t)at);
+    return got;
+}
+
 /* As om_window_copy, with pread(2): a failing stretch is retried page by page. */
 static uint64_t pread_copy(const struct om_run *run, uint64_t at, void *buf, uint64_t size,
                            uint64_t *bad)
 {
     uint64_t page_rest = OM_PAGE - at % OM_PAGE;
-    ssize_t got;
-    do
-        got = pread(run->fd, buf, size, (off_t)at);
-    while (got < 0 && errno == EINTR);
-    if (got < 0 && size > page_rest) {
+    ssize_t got = pread_again(run->fd, buf, size, at);
+    if (got < 0 && size > page_rest && !gives_up()) {
         size = page_rest;
-        do
-            got = pread(run->fd, buf, size, (off_t)at);
-        while (got < 0 && errno == EINTR);
+        got = pread_again(run->fd, buf, size, at);
     }
     if (got > 0)
         return (uint64_t)got;

@@ -28,7 +28,6 @@ struct window {
 
 struct om_windows {
     pthread_mutex_t lock;
-    pthread_cond_t freed;
     uint64_t size, least; /* of a window: the largest, and what a read somewhere maps around it */
     uint64_t clock;
     uint32_t count;
@@ -138,7 +137,6 @@ struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count,
         return NULL;
     pthread_once(&installed, install);
     pthread_mutex_init(&windows->lock, NULL);
-    pthread_cond_init(&windows->freed, NULL);
     windows->size = size;
     windows->least = least;
     windows->count = count;
@@ -159,7 +157,6 @@ void om_windows_free(struct om_windows *windows)
         return;
     for (uint32_t i = 0; i < windows->count; i++)
         unmap(&windows->slots[i]);
-    pthread_cond_destroy(&windows->freed);
     pthread_mutex_destroy(&windows->lock);
     free(windows);
 }
@@ -215,24 +212,25 @@ static int holds(const struct window *window, const struct om_run *run, uint64_t
 
 /*
  * A window that holds `at`, with one more user; NULL when the kernel maps nothing there. Whoever
- * is served by another window does not wait while this one is mapped.
+ * is served by another window does not wait while this one is mapped. Where every window has
+ * users, perhaps in a source that hangs, `own` is mapped, as small as possible: nobody waits.
  */
 static struct window *acquire(struct om_windows *windows, const struct om_run *run, uint64_t at,
-                              uint64_t wanted)
+                              uint64_t wanted, struct window *own)
 {
     struct window *found = NULL, *oldest = NULL;
 
     pthread_mutex_lock(&windows->lock);
-    while (!found && !oldest) {
-        for (uint32_t i = 0; i < windows->count && !found; i++) {
-            struct window *window = &windows->slots[i];
-            if (holds(window, run, at))
-                found = window;
-            else if (window->users == 0 && (!oldest || window->used < oldest->used))
-                oldest = window;
-        }
-        if (!found && !oldest) /* more readers than windows: wait for one of them */
-            pthread_cond_wait(&windows->freed, &windows->lock);
+    for (uint32_t i = 0; i < windows->count && !found; i++) {
+        struct window *window = &windows->slots[i];
+        if (holds(window, run, at))
+            found = window;
+        else if (window->users == 0 && (!oldest || window->used < oldest->used))
+            oldest = window;
+    }
+    if (!found && !oldest) {
+        pthread_mutex_unlock(&windows->lock);
+        return map_from(own, run, at, windows->least, windows->least) ? own : NULL;
     }
     if (!found) {
         uint64_t size = size_for(windows, run, at, wanted);
@@ -245,8 +243,6 @@ static struct window *acquire(struct om_windows *windows, const struct om_run *r
         oldest->users = 0;
         if (mapped)
             found = oldest;
-        else
-            pthread_cond_signal(&windows->freed);
     }
     if (found) {
         found->users++;
@@ -256,11 +252,14 @@ static struct window *acquire(struct om_windows *windows, const struct om_run *r
     return found;
 }
 
-static void release(struct om_windows *windows, struct window *window)
+static void release(struct om_windows *windows, struct window *window, struct window *own)
 {
+    if (window == own) {
+        unmap(own);
+        return;
+    }
     pthread_mutex_lock(&windows->lock);
-    if (--window->users == 0)
-        pthread_cond_signal(&windows->freed);
+    window->users--;
     pthread_mutex_unlock(&windows->lock);
 }
 
@@ -270,23 +269,25 @@ uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, ui
     uint64_t page_rest = OM_PAGE - at % OM_PAGE;
     *bad = size < page_rest ? size : page_rest;
 
-    struct window *window = acquire(windows, run, at, size);
+    struct window own = {.map = NULL};
+    struct window *window = acquire(windows, run, at, size, &own);
     if (!window)
         return 0;
     uint64_t part = size < window->hi - at ? size : window->hi - at;
     part = guarded_copy(window, buf, window->map + (at - window->lo), part, windows->words);
-    release(windows, window);
+    release(windows, window, &own);
     return part;
 }
 
 void om_window_ahead(struct om_windows *windows, const struct om_run *run, uint64_t at,
                      uint64_t size)
 {
-    struct window *window;
+    struct window own = {.map = NULL};
+    struct window *window = &own;
     uint64_t end = at + size;
 
-    while (at < end && (window = acquire(windows, run, at, end - at)) != NULL) {
-        at = window->hi;
-        release(windows, window);
+    while (at < end && (window = acquire(windows, run, at, end - at, &own)) != NULL) {
+        at = window == &own ? end : window->hi;
+        release(windows, window, &own);
     }
 }

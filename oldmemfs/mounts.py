@@ -18,11 +18,16 @@ _DEVICE, _ROOT, _POINT = 2, 3, 4  # fields of a line
 
 
 def mounts_at(path: str) -> list[list[str]]:
-    """The mounts on a path, as fields of mountinfo, the topmost last; asks no file system."""
+    """The mounts on a path, as fields of mountinfo, the topmost last; asks no file system.
+
+    Raises ``OSError`` if the table cannot be read, for lack of descriptors perhaps.
+    """
     name = os.fsencode(path)
+    with open(_TABLE, "rb") as file:
+        table = file.read()
     return [
         [field.decode(errors="replace") for field in fields]
-        for fields in _lines(read_bytes(_TABLE) or b"")
+        for fields in _lines(table)
         if _plain(fields[_POINT]) == name
     ]
 

@@ -28,6 +28,7 @@ DEVICE = "/dev/fuse"
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h: beyond net.core.wmem_max
 _ROOM = 2 * MAX_READ  # of the socket pair: its largest message is a read that Python answers
 _MOST_THREADS = 4
+_left: list[object] = []  # what threads may still read that a source does not let go
 
 
 class Mount(NamedTuple):
@@ -40,7 +41,8 @@ class Mount(NamedTuple):
     def at(path: str) -> Mount | None:
         """The topmost mount on a path, if it is an oldmemfs.
 
-        From mountinfo, because a stat of the mount would wait for this very process.
+        From mountinfo, because a stat of the mount would wait for this very process. Raises
+        ``OSError`` if that cannot be read.
         """
         mounts = mounts_at(path)
         if not mounts or "fuse.oldmemfs" not in mounts[-1]:
@@ -61,6 +63,10 @@ class Server:
 
         Raises ``OSError`` where that takes more than this process may do.
         """
+        self._serve = ffi.NULL
+        self._tables: dict[int, Table] = {}  # that C may read
+        self._met = ffi.new("struct om_met[]", lib.OM_MET_MAX)
+        self._lost = ffi.new("uint64_t *")
         with contextlib.ExitStack() as stack:
             self._ours, self._theirs = _pair(stack)
             self._device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
@@ -70,11 +76,12 @@ class Server:
             options += ",allow_other" * everybody
             result = lib.om_mount(os.fsencode(source), os.fsencode(mountpoint), options.encode())
             _check(result, mountpoint)
+            try:
+                self._mount = Mount.at(mountpoint)
+            except (OSError, MemoryError):
+                lib.om_umount(os.fsencode(mountpoint))
+                raise
             self._unstarted = stack.pop_all()
-        self._mount = Mount.at(mountpoint)
-        self._serve = ffi.NULL
-        self._met = ffi.new("struct om_met[]", lib.OM_MET_MAX)
-        self._lost = ffi.new("uint64_t *")
 
     def pyfuse3_mountpoint(self) -> str:
         """What to give to ``pyfuse3.init``, which closes it in ``pyfuse3.close``."""
@@ -105,12 +112,14 @@ class Server:
         return int(lib.om_serve_wake(self._serve))
 
     def open(self, handle: int, inode: int, table: Table) -> None:
-        """Answer reads of ``handle`` from ``table``, which must stay until ``close``."""
+        """Answer reads of ``handle`` from ``table``, until ``close``."""
         _check(lib.om_serve_open(self._serve, handle, inode, table.handle), "open")
+        self._tables[handle] = table
 
     def close(self, handle: int) -> None:
         """Forget a handle; when this returns nobody reads its table."""
         lib.om_serve_close(self._serve, handle)
+        self._tables.pop(handle, None)
 
     def met(self) -> tuple[list[tuple[int, Fault]], int]:
         """Inode and range of what could not be read since the last call; bytes not listed."""
@@ -119,16 +128,24 @@ class Server:
         return found, int(self._lost[0])
 
     def unmount(self) -> None:
-        """Leave nothing mounted that is ours."""
-        if self._mount and Mount.at(self._mount.path) == self._mount:
+        """Leave nothing mounted that is ours.
+
+        Where nobody can tell what is mounted, for lack of memory or descriptors, take ours to be
+        the topmost one: it would be left dead.
+        """
+        try:
+            ours = self._mount is not None and Mount.at(self._mount.path) == self._mount
+        except (OSError, MemoryError):
+            ours = True
+        if ours and self._mount:
             lib.om_umount(os.fsencode(self._mount.path))
 
     def stop(self) -> None:
         """End the threads and let the device go: whoever still waits gets an error."""
         if self._serve == ffi.NULL:
             self._unstarted.close()
-        else:
-            lib.om_serve_stop(self._serve)
+        elif lib.om_serve_stop(self._serve):
+            _left.append(self._tables)
 
 
 def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:

@@ -14,7 +14,8 @@ for sanitizer in thread address,undefined; do
     "$compiler" -std=gnu11 -O1 -g -Wall -Wextra -Werror "-fsanitize=$sanitizer" \
         -fno-sanitize-recover=all -I "$here/../csrc" -o "$work/stress" "$here/serve_stress.c" \
         "$here"/../csrc/opened.c "$here"/../csrc/requests.c "$here"/../csrc/serve.c \
-        "$here"/../csrc/table.c "$here"/../csrc/seek.c "$here"/../csrc/bits.c "$here"/../csrc/window.c -lpthread
+        "$here"/../csrc/turn.c "$here"/../csrc/table.c "$here"/../csrc/seek.c \
+        "$here"/../csrc/bits.c "$here"/../csrc/window.c -lpthread
     echo "$sanitizer:"
     # shellcheck disable=SC2086 # a list of words is meant
     TSAN_OPTIONS=halt_on_error=1 timeout "$((seconds + 240))" $fixed "$work/stress" "$seconds"
