@@ -8,10 +8,10 @@ import os
 import stat
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
-from .errors import OldmemError, UsageError
+from .errors import OldmemError, UsageError, shortage
 from .options import Options, parse
 from .output import put, visible
 
@@ -190,11 +190,26 @@ def run(command: Command) -> int:
     return 0
 
 
-def main() -> int:
-    """Entry point: 0, 1 for what cannot be done, 2 for what cannot be meant."""
-    logging.basicConfig(format="oldmemfs: %(message)s", level=logging.WARNING)
+def _open_standard_files() -> None:
+    """Lay /dev/null on what is closed of descriptors 0, 1 and 2.
+
+    Who starts programs without a console (init, a daemon) may leave them closed. The next file that
+    is opened would get such a number, the image itself perhaps, and lose it where this process goes
+    to the background and puts /dev/null there.
+    """
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: fd
+            os.set_inheritable(null, True)
+        if getattr(sys, name) is None:  # as Python leaves it for a closed one
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        return run(read_arguments(sys.argv[0], sys.argv[1:]))
+        return run(read_arguments(arguments[0], arguments[1:]))
     except UsageError as error:
         print(f"oldmemfs: {visible(str(error))}", file=sys.stderr)
         return 2
@@ -203,3 +218,22 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:  # a module's library may find no memory either
+        print(f"oldmemfs: a part of it cannot be loaded: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if (short := shortage(error)) is None:
+            raise
+        print(f"oldmemfs: {short}", file=sys.stderr)
+        return 1
+
+
+def main() -> NoReturn:
+    """Entry point: exits with 0, 1 for what cannot be done, 2 for what cannot be meant."""
+    _open_standard_files()
+    logging.basicConfig(format="oldmemfs: %(message)s", level=logging.WARNING)
+    status = _run(sys.argv)
+    # Threads may be left that wait for a source, or work on a scan that nobody wants any more: the
+    # interpreter must neither wait for them nor free what they use.
+    sys.stdout.flush()
+    os._exit(status)

@@ -2,9 +2,13 @@
 
 Its boundary is total: a handler raises ``FUSEError`` or nothing, because pyfuse3 ends the mount on
 any other exception. Where a ``Server`` answers reads in C, it is told of every open file, and the
-read handler here is its model. Else reads run inline in the one trio thread: a thread hop costs
-more than the copy of a MiB, and a capture kernel has one CPU. Plans that are not built yet are
-built in a thread, so that every other file goes on being served.
+read handler here is its model.
+
+No handler waits in the one trio thread for a source or for work: ``Builds`` does that in threads.
+And lookup and readdir do not wait at all, because the kernel holds the directory's lock until they
+are answered: whoever looks for another name would wait as well. A size that is not known yet is
+given as 0 that is valid for no time at all, and so the kernel asks getattr, without that lock,
+before it tells anyone.
 """
 
 from __future__ import annotations
@@ -18,9 +22,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pyfuse3
-import trio
 
-from .errors import OldmemError
+from .builds import Builds
+from .errors import OldmemError, shortage
 from .plan import Plan
 from .table import MIB, Kind, Reader, Row, Table
 from .tree import Node, grow
@@ -36,6 +40,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
 _END_OF_TIME = 1 << 33  # seconds; stat counts 2^63 nanoseconds, and no kernel says more than 2242
+_READERS = 4  # buffers of a MiB that are kept while nobody reads
 _FOREVER = 86400.0  # seconds that the kernel may keep a name or a size: they never change
 
 
@@ -49,10 +54,13 @@ class Open:
 
 
 def _errno(error: Exception, what: str) -> int:
-    if isinstance(error, OSError) and error.errno and not isinstance(error, OldmemError):
-        return error.errno
+    if short := shortage(error):
+        _log.warning("%s: %s", what, short)
+        return errno.ENOMEM
     if isinstance(error, OldmemError):
         _log.warning("%s: %s", what, error)
+    elif isinstance(error, OSError) and error.errno:
+        return error.errno
     else:
         _log.error("%s: unexpected error", what, exc_info=error)
     return errno.EIO
@@ -95,7 +103,8 @@ class Filesystem(pyfuse3.Operations):
         self._nodes = grow(catalog.views)
         self._open: dict[int, Open] = {}
         self._next_handle = 1
-        self._reader = Reader()
+        self._readers: list[Reader] = []  # those that no read uses
+        self.builds = Builds(catalog)
         time = catalog.dump.vmcoreinfo.crash_time or 0
         self._time_ns = time * 10**9 if 0 <= time < _END_OF_TIME else 0
 
@@ -107,25 +116,23 @@ class Filesystem(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.ENOENT)
         return node
 
-    async def _plan(self, view: View) -> Plan:
-        known = self._catalog.known(view)
-        if isinstance(known, Plan):
-            return known
-        return await trio.to_thread.run_sync(self._catalog.plan, view, abandon_on_cancel=True)
-
     async def _text(self, view: LiveView) -> bytes:
-        """In a thread: the first summary looks a symbol up, seconds of work on a slow machine."""
         self.collect()
-        return (await trio.to_thread.run_sync(view.text, self._catalog)).encode()
+        return await self.builds.text(view)
 
-    async def _size(self, node: Node) -> int:
-        """Exact, waiting for a scan if need be; 0 for a view that cannot be built."""
-        if isinstance(node.view, LiveView):
-            return len(await self._text(node.view))
-        if node.view is None:
+    def _size_now(self, view: View | LiveView | None) -> int | None:
+        """The exact size if it is known and will stay so; 0 for what can never be built."""
+        if view is None:
             return 0
+        plan = self._catalog.known(view)
+        return plan.size if isinstance(plan, Plan) else None if plan is None else 0
+
+    async def _size(self, view: View | LiveView) -> int:
+        """The exact size, waiting for a scan if need be; 0 for what cannot be built."""
+        if isinstance(view, LiveView):
+            return len(await self._text(view))
         try:
-            return (await self._plan(node.view)).size
+            return (await self.builds.plan(view)).size
         except OldmemError:
             return 0
 
@@ -134,11 +141,11 @@ class Filesystem(pyfuse3.Operations):
         plan = self._catalog.known(node.view) if node.view else None
         return plan.table.data_size if isinstance(plan, Plan) else size
 
-    async def _attributes(self, node: Node, *, wait: bool = True) -> pyfuse3.EntryAttributes:
+    async def _attributes(self, node: Node, *, wait: bool) -> pyfuse3.EntryAttributes:
         """Without ``wait``, a size that takes work is left to be asked for."""
-        view = node.view
-        if isinstance(view, View):
-            wait |= not view.scan or self._catalog.known(view) is not None
+        size = self._size_now(node.view)
+        if size is None and node.view and wait:
+            size = await self._size(node.view)
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = node.inode
         entry.generation = 0
@@ -150,29 +157,29 @@ class Filesystem(pyfuse3.Operations):
             entry.st_nlink = 1
         entry.st_uid, entry.st_gid = self._owner
         entry.st_rdev = 0
-        entry.st_size = await self._size(node) if wait else 0
+        entry.st_size = size or 0
         entry.st_blksize = MIB  # so that cp and friends ask for as much
         entry.st_blocks = -(-self._stored(node, entry.st_size) // 512)
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = self._time_ns
         entry.entry_timeout = _FOREVER
-        entry.attr_timeout = _FOREVER if wait and not isinstance(view, LiveView) else 0.0
+        entry.attr_timeout = 0.0 if self._size_now(node.view) is None else _FOREVER
         return entry
 
     @total
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Attributes of an inode."""
-        return await self._attributes(self._node(inode))
+        return await self._attributes(self._node(inode), wait=True)
 
     @total
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """Attributes of a name in a directory."""
+        """Attributes of a name in a directory; never waits for a size."""
         parent = self._node(parent_inode)
         inode = {b".": parent.inode, b"..": parent.parent}.get(name, parent.children.get(name))
         if inode is None:
             raise pyfuse3.FUSEError(errno.ENOENT)
-        return await self._attributes(self._node(inode))
+        return await self._attributes(self._node(inode), wait=False)
 
     @total
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
@@ -213,7 +220,7 @@ class Filesystem(pyfuse3.Operations):
             rows = [Row(0, len(text), Kind.BYTES)] if text else []
             opened = Open(view.name, None, Table(rows, text, None))
         else:
-            plan = await self._plan(view)
+            plan = await self.builds.plan(view)
             opened = Open(view.name, plan, plan.table)
         handle = self._next_handle
         self._next_handle += 1
@@ -229,7 +236,14 @@ class Filesystem(pyfuse3.Operations):
         """The bytes, short only at the end; unreadable ones as zeros, or EIO if strict."""
         try:
             opened = self._open[fh]
-            data, faults = self._reader.read(opened.table, off, size)
+            reader = self._readers.pop() if self._readers else Reader()
+            if opened.table.waits:
+                data, faults = await self.builds.read(reader, opened.table, off, size)
+            else:
+                data, faults = reader.read(opened.table, off, size)
+            # The reply is sent before another task can run and take it.
+            if len(self._readers) < _READERS:
+                self._readers.append(reader)
             if faults and opened.plan:
                 self._catalog.badpages.add(opened.name, opened.plan, faults)
                 if self._strict:

@@ -18,7 +18,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._oldmem import ffi, lib
-from .errors import FormatError, OldmemError
+from .errors import FormatError, ShortageError
 from .files import read_text
 from .ranges import Range, intersect, round_down, round_up, subtract, union
 
@@ -58,7 +58,8 @@ def _spare_memory() -> int | None:
 class Kept:
     """All pages of ``ranges`` (pfns; sorted and disjoint), kept until something clears them.
 
-    Raises ``FormatError`` for more pages than can be true, ``OldmemError`` for more bits than fit.
+    Raises ``FormatError`` for more pages than can be true, ``ShortageError`` for more bits than
+    there is room for now.
     """
 
     def __init__(self, ranges: Iterable[Range], page_shift: int) -> None:
@@ -74,7 +75,7 @@ class Kept:
         self.page_shift = page_shift
         size = (total + 7) // 8
         if (spare := _spare_memory()) is not None and size > spare:
-            raise OldmemError(
+            raise ShortageError(
                 f"a bit for each page takes {size >> 20} MiB and {spare >> 20} MiB are left here:"
                 " give the capture kernel more (crashkernel=), or save `vmcore`"
             )

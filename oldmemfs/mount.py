@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _FUSE_CONF = "/etc/fuse.conf"
 _READ_AHEAD_KIB = 1024
+_MOST_WAITING = 4096  # requests; pyfuse3's default, 99 that wait for a scan, would stop the mount
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
@@ -107,25 +108,27 @@ async def _serve(
 ) -> None:
     async with trio.open_nursery() as nursery:
 
+        def stop() -> None:
+            """End, whatever requests still wait for: their callers get an error."""
+            catalog.cancel()
+            nursery.cancel_scope.cancel()
+
         async def stop_on_signal() -> None:
             with trio.open_signal_receiver(*_ENDS) as caught, _signals(signal.SIG_UNBLOCK):
                 async for _ in caught:
-                    catalog.cancel()
-                    pyfuse3.terminate()
-                    return
+                    stop()
 
         async def follow(server: Server) -> None:
             while not server.ended:
                 await trio.lowlevel.wait_readable(server.wake)
                 os.read(server.wake, 8)
                 filesystem.collect()
-            catalog.cancel()
-            pyfuse3.terminate()
+            stop()
 
         async def bind(binder: Binder) -> None:
             await binder.keep(catalog, ready)
             if binder.error:
-                pyfuse3.terminate()
+                stop()
 
         async def follow_mounts(follow_root: Callable[[], None]) -> None:
             with MountTable() as table:
@@ -133,6 +136,7 @@ async def _serve(
                     follow_root()
                     await table.changed()
 
+        await nursery.start(filesystem.builds.run)
         nursery.start_soon(stop_on_signal)
         if follow_root:
             nursery.start_soon(follow_mounts, follow_root)
@@ -142,9 +146,8 @@ async def _serve(
             nursery.start_soon(bind, binder)
         else:
             ready()
-        await pyfuse3.main()
-        catalog.cancel()
-        nursery.cancel_scope.cancel()
+        await pyfuse3.main(max_tasks=_MOST_WAITING)
+        stop()
 
 
 def _own_mount(mountpoint: str, manner: Manner) -> Server | None:

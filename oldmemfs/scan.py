@@ -10,7 +10,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from .errors import OldmemError
+from .errors import OldmemError, shortage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,8 @@ class Scan:
                 try:
                     self._result = self._run(dump)
                 except OldmemError as error:
+                    if shortage(error):  # the next one to ask tries again
+                        raise
                     self._result = error
         if isinstance(self._result, OldmemError):
             raise self._result

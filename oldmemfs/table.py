@@ -100,7 +100,9 @@ class Table:
         base = int(ffi.cast("uintptr_t", self._data))
         packed = bytearray()
         end = 0
+        self.waits = False  # whether a read may have to wait for a file
         for i, row in enumerate(rows):
+            self.waits |= row.kind in (Kind.PREAD, Kind.WINDOW)
             assert row.start == end, f"row {i} starts at {row.start:#x}, not at {end:#x}"
             assert row.mask == UNMASKED or (
                 mask and row.mask + row.size <= mask.pages << mask.page_shift

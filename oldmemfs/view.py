@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from .errors import OldmemError
+from .errors import OldmemError, ShortageError, shortage
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -36,17 +36,24 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class LiveView:
-    """A short text that is written anew whenever somebody opens it."""
+    """A short text that is written anew whenever somebody opens it.
+
+    One that ``reads`` looks into old memory, and so may have to wait for a slow source. One that
+    tells ``sizes`` is best asked once the other views are built.
+    """
 
     name: str
     text: Callable[[Catalog], str]
     opens: str
+    reads: bool = False
+    sizes: bool = False
 
 
 class Catalog:
     """The views of one dump. Each fails alone: its error is kept and told again.
 
-    So is one that nobody expected: a dump may be hostile, and must not be met twice.
+    So is one that nobody expected: a dump may be hostile, and must not be met twice. What failed
+    for lack of memory or descriptors is tried again when it is next asked for.
     """
 
     def __init__(self, dump: Dump, views: Sequence[View | LiveView], badpages: BadPages) -> None:
@@ -54,11 +61,16 @@ class Catalog:
         self.views = tuple(views)
         self.badpages = badpages
         self._plans: dict[str, Plan | OldmemError] = {}
+        self._short: dict[str, ShortageError] = {}  # why the last attempt failed, for this moment
         self._locks: dict[str, threading.Lock] = {}
 
     def known(self, view: View | LiveView) -> Plan | OldmemError | None:
-        """The view's plan, or why it has none, as far as that is known by now."""
+        """The view's plan, or why it will never have one, as far as that is known by now."""
         return self._plans.get(view.name)
+
+    def so_far(self, view: View) -> Plan | OldmemError | None:
+        """As ``known``, or why the last attempt failed; None if there was none. Builds nothing."""
+        return self._plans.get(view.name) or self._short.get(view.name)
 
     def plan(self, view: View) -> Plan:
         """The view's plan, built now if it was not; one builder at a time.
@@ -70,11 +82,15 @@ class Catalog:
             if known is None:
                 try:
                     known = Plan(view.layout(self.dump), view.memory(self.dump))
-                except OldmemError as error:
-                    known = error
                 except Exception as error:  # no view may take another one down with it
-                    _log.exception("%s: unexpected error", view.name)
-                    known = OldmemError(f"unexpected {type(error).__name__}: {error}")
+                    if short := shortage(error):
+                        self._short[view.name] = short
+                        raise short.with_traceback(None) from None
+                    if isinstance(error, OldmemError):
+                        known = error
+                    else:
+                        _log.exception("%s: unexpected error", view.name)
+                        known = OldmemError(f"unexpected {type(error).__name__}: {error}")
                 self._plans[view.name] = known
         if isinstance(known, OldmemError):
             raise known.with_traceback(None)  # a kept error would gather every raise's frames
@@ -83,7 +99,7 @@ class Catalog:
     def outcome(self, view: View, *, wait: bool = True) -> Plan | OldmemError | None:
         """The view's plan, or why it has none; None if that takes a scan and ``wait`` is not."""
         if view.scan and not view.scan.finished and not wait:
-            return self.known(view)
+            return self.so_far(view)
         try:
             return self.plan(view)
         except OldmemError as error:

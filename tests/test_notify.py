@@ -105,7 +105,7 @@ def test_a_detached_daemon_logs(listener: socket.socket, ram: str, tmp_path: Pat
     fault = f"""
 from oldmemfs import daemon, filesystem, notify
 import sys
-def fail(*_):
+def fail(*_, **__):
     raise ValueError("made up")
 filesystem.Filesystem._attributes = fail
 daemon.SystemLog = lambda: notify.SystemLog({str(tmp_path / "socket")!r}, "/absent/kmsg")

@@ -50,10 +50,10 @@ def _lines(catalog: Catalog) -> Iterator[str]:
 
 
 def _state(catalog: Catalog, view: View) -> str:
-    known = catalog.outcome(view, wait=False)
-    if known is None and view.scan:
-        return view.scan.progress()
-    return str(known.size) if isinstance(known, Plan) else f"cannot be read: {known}"
+    so_far = catalog.so_far(view)
+    if so_far is None:
+        return view.scan.progress() if view.scan else "not made yet"
+    return str(so_far.size) if isinstance(so_far, Plan) else f"cannot be read: {so_far}"
 
 
 def text(catalog: Catalog) -> str:
@@ -61,4 +61,4 @@ def text(catalog: Catalog) -> str:
     return "".join(one_line(line) + "\n" for line in _lines(catalog))
 
 
-VIEW = LiveView("status", text, "cat")
+VIEW = LiveView("status", text, "cat", sizes=True)

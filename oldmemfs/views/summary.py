@@ -71,7 +71,15 @@ def _summary(catalog: Catalog) -> Summary:
     )
 
 
+def _text(catalog: Catalog) -> str:
+    return as_text(_summary(catalog))
+
+
+def _json(catalog: Catalog) -> str:
+    return as_json(_summary(catalog))
+
+
 VIEWS = (
-    LiveView("summary", lambda catalog: as_text(_summary(catalog)), "cat"),
-    LiveView("summary.json", lambda catalog: as_json(_summary(catalog)), "jq, programs"),
+    LiveView("summary", _text, "cat", reads=True),
+    LiveView("summary.json", _json, "jq, programs", reads=True),
 )
