@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from . import elfcore
 from .errors import FaultError, FormatError, UsageError
-from .notes import vmcoreinfo_text
+from .notes import MAX_COUNT, vmcoreinfo_text
 from .procvmcore import MAX_NOTE, note_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .elfcore import Phdr
     from .memory import Memory
 
 _ALIGN = 1 << 10
 _CHUNK = 16 << 20
 _MAX_CANDIDATES = 4096
 _MAX_READ = 1 << 26  # bytes of headers and notes: an image may be full of what looks like them
+_MAX_NOTES = 4 * MAX_COUNT  # notes in them
 
 
 def _candidates(memory: Memory) -> Iterator[int]:
@@ -53,26 +55,39 @@ class _Reader:
     def __init__(self, memory: Memory, where: str) -> None:
         self._memory, self._where = memory, where
         self._left = _MAX_READ
+        self._notes = _MAX_NOTES
 
     def __call__(self, phys: int, size: int) -> bytes:
         self._left -= size
         if self._left < 0:
-            raise UsageError(
-                f"{self._where}: too much in it looks like a crash dump's ELF header; "
-                "give -o elfcorehdr=ADDRESS (from the capture kernel's command line)"
-            )
+            raise self._too_much()
         return self._memory.read(phys, size)
+
+    def notes(self, phdr: Phdr, big_endian: bool) -> bytes:
+        """The notes of a PT_NOTE."""
+        data = self(phdr.offset, phdr.memsz)
+        size, count = note_size(data, big_endian, packed=False, most=self._notes)
+        self._notes -= count
+        if self._notes < 0:
+            raise self._too_much()
+        return data[:size]
+
+    def _too_much(self) -> UsageError:
+        return UsageError(
+            f"{self._where}: too much in it looks like a crash dump's ELF header; "
+            "give -o elfcorehdr=ADDRESS (from the capture kernel's command line)"
+        )
 
 
 def _crash_time(read: _Reader, address: int) -> bool | None:
     """None: no header here. Else whether its VMCOREINFO was completed by a crash."""
     try:
         header = elfcore.parse(read, address, "")
-        notes = []
-        for phdr in header.phdrs:
-            if phdr.type == elfcore.PT_NOTE and phdr.memsz <= MAX_NOTE:
-                data = read(phdr.offset, phdr.memsz)
-                notes.append(data[: note_size(data, header.big_endian, packed=False)])
+        notes = [
+            read.notes(phdr, header.big_endian)
+            for phdr in header.phdrs
+            if phdr.type == elfcore.PT_NOTE and phdr.memsz <= MAX_NOTE
+        ]
     except (FaultError, FormatError):
         return None
     text = vmcoreinfo_text(b"".join(notes), header.big_endian)

@@ -15,6 +15,7 @@ from .kernelcore import KernelCore, build
 from .memmap import memory_map
 from .musts import Musts, restore
 from .pages import Class, Classes, classify
+from .printk import one_line
 from .ranges import Range
 from .rules import Rules
 from .sections import sections
@@ -85,7 +86,7 @@ class Filtered:
             f"File size       : {self.core.layout.size}",
             *(f"Doubt           : {doubt}" for doubt in self.doubts),
         ]
-        return "\n".join(lines) + "\n"
+        return "".join(one_line(line) + "\n" for line in lines)
 
 
 def filtered(

@@ -119,6 +119,11 @@ class Memory:
         """Bytes that are zeros by definition."""
         return sum(run.size for run in self.runs if run.access is Access.ZERO)
 
+    def crossed(self, part: Range) -> int:
+        """How many runs ``part`` has a share in."""
+        first = bisect_right(self.runs, part.start, key=_end)
+        return max(bisect_left(self.runs, part.end, key=_phys) - first, 0)
+
     def pieces(self, start: int, end: int) -> Iterator[Run | Range]:
         """``[start, end)`` cut into pieces of runs, and ``Range`` for what lies in no run."""
         i = max(bisect_right(self.runs, start, key=_phys) - 1, 0)

@@ -4,7 +4,9 @@
 
     |namesz|descsz|type|name....|desc..........|namesz|descsz|type|name....|desc|0  0  0|
 
-They end at an empty name, as /proc/vmcore ends them, or where the next one does not fit.
+They end at an empty name, as /proc/vmcore ends them, or where the next one does not fit. At most
+``MAX_COUNT`` of them are looked at: 8192 processors, the most that kernels are built for, leave
+fewer than 20 each.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HEADER_SIZE = 12
+MAX_COUNT = 1 << 18
 NT_PRSTATUS = 1
 NT_PRFPREG = 2
 _ALIGN = 4
@@ -34,10 +37,12 @@ class Note(NamedTuple):
 
 
 def notes(data: bytes, big_endian: bool) -> Iterator[Note]:
-    """The notes of one segment, whatever ``data`` holds."""
+    """The notes of one segment, the first ``MAX_COUNT`` of them, whatever ``data`` holds."""
     header = struct.Struct(">3I" if big_endian else "<3I")
     offset = 0
-    while offset + HEADER_SIZE <= len(data):
+    for _ in range(MAX_COUNT):
+        if offset + HEADER_SIZE > len(data):
+            return
         name_size, desc_size, kind = header.unpack_from(data, offset)
         name_at = offset + HEADER_SIZE
         desc_at = name_at + round_up(name_size, _ALIGN)

@@ -13,12 +13,16 @@ one; a PT_LOAD's first and last page are whole pages of old memory, whatever its
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from .elfcore import PT_LOAD, PT_NOTE, Header, Phdr, with_phdrs
 from .errors import FaultError, FormatError
 from .layout import Layout
+from .notes import MAX_COUNT
 from .ranges import Range, round_down, round_up
 
 if TYPE_CHECKING:
@@ -27,7 +31,8 @@ if TYPE_CHECKING:
     from .memory import Memory
 
 MAX_NOTE = 4 << 20  # the largest buffer that the kernel would get for one PT_NOTE
-MAX_NOTES = 1 << 28  # of all of them together, whatever is in them
+MAX_READ = 1 << 28  # bytes that are read of all PT_NOTEs together
+MAX_NOTES = 1 << 24  # bytes of notes found in them: kexec-tools gives 8192 processors 8 MiB
 MAX_FILE = 1 << 62  # what stat and every reader can count
 _WORD = 2**64
 
@@ -69,15 +74,19 @@ class Merged:
         return layout
 
 
-def note_size(data: bytes, big_endian: bool, packed: bool) -> int:
-    """Bytes of the notes in a PT_NOTE's buffer: up to the first one with an empty name.
+def note_size(
+    data: bytes, big_endian: bool, packed: bool, most: int = MAX_COUNT
+) -> tuple[int, int]:
+    """Bytes and number of the notes in a PT_NOTE's buffer, up to the first one with an empty name.
 
     A note that would not fit is dropped with all that follow. Before 3.11 it was not: sizes were
     rounded in 32 bits and the last note might overrun the buffer, and the result be larger.
+
+    Stops at more than ``most`` notes.
     """
     row = struct.Struct(">II" if big_endian else "<II")
-    real = 0
-    while real + 12 <= len(data):
+    real = count = 0
+    while real + 12 <= len(data) and count <= most:
         name, desc = row.unpack_from(data, real)
         if name == 0:
             break
@@ -87,10 +96,15 @@ def note_size(data: bytes, big_endian: bool, packed: bool) -> int:
         elif real + size > len(data):
             break
         real += size
-    return real
+        count += 1
+    return real, count
 
 
-def _one_note(phdr: Phdr, memory: Memory, big_endian: bool, packed: bool, where: str) -> bytes:
+def _one_note(
+    phdr: Phdr, memory: Memory, big_endian: bool, packed: bool, where: str, most: int
+) -> tuple[bytes, int]:
+    """The notes of one PT_NOTE, and how many they are."""
+
     def refuse(why: str) -> FormatError:
         message = f"{where}: PT_NOTE of {phdr.memsz:#x} bytes at {phdr.offset:#x}: {why}"
         return FormatError(f"{message}; -o notes=skip goes on without it")
@@ -99,10 +113,10 @@ def _one_note(phdr: Phdr, memory: Memory, big_endian: bool, packed: bool, where:
         raise refuse(f"more than {MAX_NOTE:#x} bytes, which no kernel would read")
     try:
         data = memory.read(phdr.offset, phdr.memsz)
-        size = note_size(data, big_endian, packed)
+        size, count = note_size(data, big_endian, packed, most)
         if size > MAX_NOTE:
             raise refuse(f"its notes claim {size:#x} bytes")
-        return data[:size] if size <= len(data) else memory.read(phdr.offset, size)
+        return data[:size] if size <= len(data) else memory.read(phdr.offset, size), count
     except FaultError as error:
         raise refuse(str(error)) from error
 
@@ -117,20 +131,30 @@ def read_notes(
     """
     notes: dict[int, bytes] = {}
     warnings: list[str] = []
-    total = 0
+    to_read, to_keep, to_count = MAX_READ, MAX_NOTES, MAX_COUNT
     for i, phdr in enumerate(header.phdrs):
         if phdr.type != PT_NOTE:
             continue
-        total += min(phdr.memsz, MAX_NOTE)
-        if total > MAX_NOTES:
-            raise FormatError(f"{where}: the PT_NOTEs hold more than {MAX_NOTES:#x} bytes")
+        notes[i] = b""
+        if min(to_read, to_keep, to_count) < 0:
+            continue
+        to_read -= min(phdr.memsz, MAX_NOTE)
         try:
-            notes[i] = _one_note(phdr, memory, header.big_endian, packed, where)
+            if to_read >= 0:
+                found, count = _one_note(phdr, memory, header.big_endian, packed, where, to_count)
+                to_keep -= len(found)
+                to_count -= count
+            if min(to_read, to_keep, to_count) < 0:
+                raise FormatError(
+                    f"{where}: program header {i} is one PT_NOTE too many: of all of them at most "
+                    f"{MAX_READ:#x} bytes are read, and {MAX_NOTES:#x} bytes and {MAX_COUNT} notes "
+                    "are taken; -o notes=skip goes on without it and those after it"
+                )
+            notes[i] = found
         except FormatError as error:
             if not skip_bad:
                 raise
             warnings.append(str(error))
-            notes[i] = b""
         if phdr.memsz == 0:
             warnings.append(f"{where}: program header {i} is a PT_NOTE of size 0")
     if skip_bad:
@@ -194,13 +218,15 @@ def clamp(
         return header, []
     if known is None:
         known = [Range(p.offset, p.offset + p.memsz) for p in header.loads if sane(p)]
-    known = list(known)
+    known = sorted(known)
+    reach = list(accumulate((k.end for k in known), max))  # the highest end up to each
     warnings: list[str] = []
     phdrs: list[Phdr] = []
     for i, p in enumerate(header.phdrs):
         if p.type == PT_LOAD and not sane(p):
-            end = max((k.end for k in known if k.start <= p.offset < k.end), default=p.offset)
-            size = min(p.memsz, end - p.offset)
+            before = bisect_right(known, p.offset, key=attrgetter("start"))
+            end = reach[before - 1] if before else 0
+            size = min(p.memsz, max(end - p.offset, 0))
             warnings.append(
                 f"{where}: program header {i} cannot be memory: PT_LOAD of {p.memsz:#x} bytes at "
                 f"{p.offset:#x}; {f'its first {size:#x} bytes are' if size else 'it is not'} served"

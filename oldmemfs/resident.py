@@ -6,7 +6,8 @@
     read by      window         pread        window
 
 Looking at a hole through a mapping makes tmpfs fill it. A file on a disk is read by pread
-everywhere, whose read-ahead is the better one.
+everywhere, whose read-ahead is the better one. So is everything, if many overlapping runs would be
+cut into more than ``_MOST_RUNS`` pieces.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import sys
 from bisect import bisect_right
 from dataclasses import replace
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _GIB = 1 << 30
 _LEAST = 1 << 16  # a piece of data that is worth a run of its own
 _MOST = 1 << 14  # such pieces: with more of them, the runs take more memory than they are worth
+_MOST_RUNS = 1 << 16  # pieces by which the runs may grow: 10 MB
 _end = attrgetter("end")
 
 
@@ -41,8 +44,14 @@ class Resident:
         self._data = _data(fd) if sys.maxsize > 16 * _GIB and is_tmpfs(os.fstat(fd).st_dev) else []
         self.windows = Windows(_GIB, 16, words=False, least=_GIB) if self._data else None
 
-    def mapped(self, runs: Iterable[Run]) -> Iterator[Run]:
-        """The same runs of this file, cut where its data begins and ends."""
+    def mapped(self, runs: Iterable[Run]) -> list[Run]:
+        """The same runs of this file, cut where its data begins and ends, if that pays."""
+        whole = list(runs)
+        most = len(whole) + _MOST_RUNS
+        cut = list(islice(self._cut(whole), most + 1))
+        return cut if len(cut) <= most else whole
+
+    def _cut(self, runs: Iterable[Run]) -> Iterator[Run]:
         for run in runs:
             start, end = run.offset, run.offset + run.size
             i = bisect_right(self._data, start, key=_end)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 MAX_SIZE = 1 << 63
+MAX_ROWS = 1 << 20  # of a table: 56 MiB
 MAX_READ = MIB  # one call's largest read, and so the size of the buffer that it is answered from
 HOLE_LEAST: int = lib.OM_HOLE_LEAST
 UNMASKED: int = lib.OM_UNMASKED
@@ -111,6 +112,8 @@ class Table:
             at = row.at + base if row.kind is Kind.BYTES else row.at
             if end > MAX_SIZE:  # C counts in 64 bits
                 raise FormatError(f"a map of {end:#x} bytes and more is more than can be read")
+            if i == MAX_ROWS:
+                raise FormatError(f"a map of more than {MAX_ROWS} pieces: the memory overlaps")
             packed += _ROW.pack(row.start, row.size, at, *row[5:], row.fd, row.kind)
         self.size = end
         self._packed = ffi.from_buffer("struct om_run[]", packed)

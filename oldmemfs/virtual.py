@@ -2,18 +2,22 @@
 
 A reader gives exactly ``size`` bytes at ``virt`` or raises ``FaultError``. The remembering one
 holds at most ``_CHUNKS`` chunks; where a chunk cannot be had whole, it asks for no more than it
-was asked for.
+was asked for. After ``_MANY`` chunks it takes smaller ones: a log whose texts lie all over memory
+would have a whole chunk read for each of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol
 
 from .errors import FaultError
 from .ranges import round_down
 
 _CHUNK = 1 << 16
+_SMALL = 1 << 12
 _CHUNKS = 64
+_MANY = 1 << 12
 
 
 class Virtual(Protocol):
@@ -40,12 +44,14 @@ class Remembered:
         self._mask = (1 << 8 * self.word) - 1
         self._virtual = virtual
         self._chunks: dict[int, bytes | None] = {}
+        self._unit = _CHUNK
+        self._fetched = 0
 
     def read(self, virt: int, size: int) -> bytes:
         """Exactly ``size`` bytes; addresses wrap as the dead machine's do."""
         virt &= self._mask
-        base = round_down(virt, _CHUNK)
-        if virt + size <= base + _CHUNK:
+        base = round_down(virt, self._unit)
+        if virt + size <= base + self._unit:
             chunk = self._chunks[base] if base in self._chunks else self._fetch(base)
             if chunk is not None:
                 return chunk[virt - base : virt - base + size]
@@ -63,8 +69,13 @@ class Remembered:
     def _fetch(self, base: int) -> bytes | None:
         if len(self._chunks) >= _CHUNKS:
             del self._chunks[next(iter(self._chunks))]
-        try:
-            self._chunks[base] = self._virtual.read(base, _CHUNK)
-        except FaultError:
-            self._chunks[base] = None
-        return self._chunks[base]
+        chunk = None
+        with contextlib.suppress(FaultError):
+            chunk = self._virtual.read(base, self._unit)
+        self._fetched += 1
+        if self._fetched == _MANY:  # the chunk in hand is still good for this read
+            self._unit = _SMALL
+            self._chunks.clear()
+        else:
+            self._chunks[base] = chunk
+        return chunk

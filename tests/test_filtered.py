@@ -126,6 +126,17 @@ def test_struct_pages_that_cannot_be_read_keep_their_pages() -> None:
     assert "64 pages are kept: their struct page cannot be read" in found.doubts
 
 
+def test_the_report_has_nothing_that_a_terminal_obeys() -> None:
+    """The names of symbols that are put back come from the dead kernel."""
+    crash = dead(X86_64, {0x10000: ANON})
+    crash.lines["SYMBOL(\x1b]0;owned\x07)"] = f"{X86_64.linear + 0x10000 * PAGE:x}"
+    found = run(crash)
+    (line,) = found.restored
+    assert "\x1b" in line
+    assert "SYMBOL(\\x1b]0;owned\\x07): 1 pages had been excluded" in found.report()
+    assert found.report().replace("\n", "").isprintable()
+
+
 class Reserved(Crash):
     """A riscv64 kernel whose loader left out what was reserved early: its page tables are there."""
 

@@ -14,7 +14,7 @@ is broken, the next place from which a chain of whole records starts is searched
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import FaultError, FormatError
 from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped, needed
@@ -30,8 +30,9 @@ _PADDING = 8
 _CHAIN = 3  # whole records in a row that make a place believed
 _SEARCH = 1 << 20  # bytes that are searched in one log, at most
 _PAGE = 1 << 12
-_MAX_WALK = 1 << 22  # records that are walked past, at most
+_MAX_WALKED = 1 << 25  # bytes of the buffer that are walked over, the newest
 _MAX_LEN = 1 << 31
+_MAX_HEADER = 1 << 8  # of a record; it is 16 bytes, 24 with the caller
 
 
 class _Header(NamedTuple):
@@ -57,16 +58,23 @@ class _Buffer:
             virtual.number(needed(info.symbol(key), f"SYMBOL({key})"), 4)
             for key in ("log_buf_len", "log_first_idx", "log_next_idx")
         )
-        if self.header_size < 1 or not 0 < self.size <= _MAX_LEN:
+        self.order: Literal["little", "big"] = "big" if virtual.big_endian else "little"
+        last = max(self.len, self.text_len, self.dict_len) + 2
+        if not last <= self.header_size <= _MAX_HEADER:
+            raise FormatError(
+                f"VMCOREINFO: SIZE({name}) is {self.header_size:#x}, its lengths end at {last:#x}"
+            )
+        if not 0 < self.size <= _MAX_LEN:
             raise FormatError(f"a log of {self.size:#x} bytes does not exist", self.data)
 
     def header(self, index: int) -> _Header:
-        """The lengths at ``index``."""
-        at, v = self.data + index, self.virtual
+        """The lengths at ``index``, from one read: this is done for each record."""
+        data, order = self.virtual.read(self.data + index, self.header_size), self.order
         return _Header(
-            v.number(at + self.len, 2), v.number(at + self.text_len, 2),
-            v.number(at + self.dict_len, 2),
-        )  # fmt: skip
+            int.from_bytes(data[self.len : self.len + 2], order),
+            int.from_bytes(data[self.text_len : self.text_len + 2], order),
+            int.from_bytes(data[self.dict_len : self.dict_len + 2], order),
+        )
 
     def whole(self, index: int, header: _Header) -> bool:
         """Whether the lengths are those of a record that lies in the buffer."""
@@ -116,9 +124,6 @@ def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
     newest: deque[int] = deque(maxlen=MAX_RECORDS)
     total = 0
     for index in _indices(buffer, skipped):
-        if total == _MAX_WALK:
-            skipped.add(f"records after the first {_MAX_WALK}", f"index {index:#x}")
-            break
         newest.append(index)
         total += 1
     if total > len(newest):
@@ -146,10 +151,32 @@ def _indices(buffer: _Buffer, skipped: Skipped) -> Iterator[int]:
         skipped.add("indices outside of the log", f"{first:#x}..{end:#x} of {buffer.size:#x}")
         first, end = 0, buffer.size
     search = _Search(buffer)
-    if first > end:
-        yield from _lap(search, first, buffer.size, skipped)
-        first = 0
-    yield from _lap(search, first, end, skipped)
+    laps = [(first, buffer.size), (0, end)] if first > end else [(first, end)]
+    total = sum(stop - start for start, stop in laps)
+    if total <= _MAX_WALKED:
+        for start, stop in laps:
+            yield from _lap(search, start, stop, skipped)
+        return
+    skipped.add(f"bytes before the newest {_MAX_WALKED:#x}", f"index {first:#x}")
+    nothing = True
+    for start, stop in _without(laps, total - _MAX_WALKED):
+        if (start, stop) not in laps:  # cut, perhaps in the midst of a record
+            start = search.forward(start, stop)
+        for index in _lap(search, start, stop, skipped):
+            nothing = False
+            yield index
+    if nothing:  # so the last index was no index; the first one may be
+        start, stop = laps[0]
+        yield from _lap(search, start, min(stop, start + _MAX_WALKED), skipped)
+
+
+def _without(laps: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """What is left of ``laps`` behind their first ``size`` bytes."""
+    for start, stop in laps:
+        cut = min(size - size % _ALIGN, stop - start)
+        size -= cut
+        if start + cut < stop:
+            yield start + cut, stop
 
 
 def _lap(search: _Search, index: int, end: int, skipped: Skipped) -> Iterator[int]:

@@ -64,12 +64,12 @@ def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
     before_wrap = min(chars, size - start)
     text = _pieces(virtual, data + start, before_wrap, skipped)
     text += _pieces(virtual, data, chars - before_wrap, skipped)
-    lines = text.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    if len(lines) > MAX_RECORDS:
-        skipped.add(f"lines before the newest {MAX_RECORDS}", f"{len(lines) - MAX_RECORDS}")
-        del lines[:-MAX_RECORDS]
+    text = text.removesuffix(b"\n")
+    before = text.count(b"\n") + 1 - MAX_RECORDS
+    lines = text.rsplit(b"\n", MAX_RECORDS) if text else []
+    if before > 0:
+        skipped.add(f"lines before the newest {MAX_RECORDS}", f"{before}")
+        del lines[0]
     return Log(tuple(_line(*pair) for pair in enumerate(lines)), skipped.sentences())
 
 

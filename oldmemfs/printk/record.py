@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from ..errors import FormatError
 
-MAX_RECORDS = 1 << 20  # of one log, the newest
-MAX_TEXT = 1 << 26  # bytes of one log, the newest: Linux allows 2 GiB, and uses 128 KiB
+# Of one log the newest are given. Linux allows a ring of 2 GiB, and has 128 KiB if nobody asks for
+# more. Page tables may show one page as often as they like: the limits are for memory.
+MAX_RECORDS = 1 << 18  # about 80 MB
+MAX_TEXT = 1 << 24  # bytes
 _ON_CPU = 1 << 31
 
 

@@ -7,6 +7,7 @@ kernel's own is as plain as the blob it is made from, and a capture kernel need 
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING
 
 from .. import elfcore
@@ -15,17 +16,22 @@ from ..elfcore import Header, Phdr
 from ..errors import FormatError, SourceError
 from ..files import image_size, kept_open, reader
 from ..memory import Access, Memory, Run, place
+from ..notes import HEADER_SIZE, MAX_COUNT
+from ..procvmcore import note_size
 from ..ranges import round_up
 from ..resident import Resident
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..dump import Dump
     from ..options import Options
 
 NAME = "elf"
 VMCORE = "/proc/vmcore"
-_MAX_PHDRS = 1 << 20
-_MAX_NOTES = 1 << 28
+_MAX_PHDRS = 1 << 16  # one more than e_phnum can count, and than vmcore-kern ever has
+_MAX_NOTES = 1 << 25  # bytes of all PT_NOTEs
+_SMALL_NOTE = 1 << 17  # VMCOREINFO is at most 64 KiB
 _LARGEST_PAGE = 1 << 16
 
 
@@ -41,10 +47,10 @@ def _open(path: str, fd: int, options: Options) -> Dump:
     if os.pread(fd, 4, 0) != b"\x7fELF":
         raise SourceError(f"{path}: not an ELF file")
     plain = path == VMCORE
-    header = elfcore.parse(reader(path, fd), 0, path) if plain else read_header(path, fd, size)
+    warnings: list[str] = []
+    header = elfcore.parse(reader(path, fd), 0, path) if plain else read_header(path, fd, warnings)
     if options.arch not in (None, "any"):
         elfcore.check_machine(header, options.arch, path)
-    warnings: list[str] = []
     header = _only_physical(path, header, warnings)
     end = max([size, *(p.offset + p.filesz for p in header.loads)])
     if end > size:
@@ -77,8 +83,8 @@ def _open(path: str, fd: int, options: Options) -> Dump:
     )
 
 
-def read_header(path: str, fd: int, size: int) -> Header:
-    """The core's header, wherever e_phoff puts the program headers.
+def read_header(path: str, fd: int, warnings: list[str]) -> Header:
+    """The core's header, wherever e_phoff puts the program headers: the first ``_MAX_PHDRS``.
 
     Raises ``FormatError`` when it is no core or is cut short, ``SourceError`` in an initramfs.
     """
@@ -101,8 +107,14 @@ def read_header(path: str, fd: int, size: int) -> Header:
         raise FormatError(f"{path}: {kind}, not a core: name the dump, not the kernel", 16)
     if row != (56 if bits == 64 else 32):
         raise FormatError(f"{path}: e_phentsize is {row:#x}", 54 if bits == 64 else 42)
-    if not 0 < count <= _MAX_PHDRS:
+    if count <= 0:
         raise FormatError(f"{path}: {count} program headers", 56 if bits == 64 else 44)
+    if count > _MAX_PHDRS:
+        warnings.append(
+            f"{path}: {count} program headers: only the first {_MAX_PHDRS} are used; the memory of "
+            "the others is in `vmcore`, and in no other file"
+        )
+        count = _MAX_PHDRS
     phdrs = elfcore.unpack_phdrs(read(at, count * row), bits, big)
     ehdr = read(0, 64 if bits == 64 else 52)
     machine = int.from_bytes(ehdr[18:20], "big" if big else "little")
@@ -134,17 +146,57 @@ def _only_physical(path: str, header: Header, warnings: list[str]) -> Header:
 
 
 def _notes(path: str, fd: int, header: Header, warnings: list[str]) -> bytes:
+    """The notes of all PT_NOTEs, as far as ``_MAX_NOTES`` and ``MAX_COUNT`` allow."""
     read = reader(path, fd)
-    notes: list[bytes] = []
-    left = _MAX_NOTES
-    for p in header.phdrs:
+    parts: list[bytes] = []
+    size_left, count_left = _MAX_NOTES, MAX_COUNT
+    for i, p in enumerate(header.phdrs):
         if p.type != elfcore.PT_NOTE:
             continue
+        where = f"{path}: program header {i}, a PT_NOTE of {p.filesz:#x} bytes"
         try:
-            if p.filesz > left:
-                raise FormatError(f"{path}: more than {_MAX_NOTES:#x} bytes of notes", p.offset)
-            notes.append(read(p.offset, p.filesz))
-            left -= p.filesz
+            if p.filesz <= size_left:
+                data = read(p.offset, p.filesz)
+                count = note_size(data, header.big_endian, packed=False, most=count_left)[1]
+            else:
+                data, count = _small_notes(read, p, header.big_endian, size_left, count_left)
+                warnings.append(
+                    f"{where}: of all notes {_MAX_NOTES:#x} bytes are read: of this one the notes "
+                    f"of up to {_SMALL_NOTE:#x} bytes, {len(data):#x} bytes in all"
+                )
         except FormatError as error:
             warnings.append(str(error))
-    return b"".join(notes)
+            continue
+        size_left -= len(data)
+        count_left -= count
+        if count_left < 0:
+            warnings.append(
+                f"{where}: more than {MAX_COUNT} notes: those of this one and of the PT_NOTEs "
+                "after it are not read"
+            )
+            break
+        parts.append(data)
+    return b"".join(parts)
+
+
+def _small_notes(
+    read: Callable[[int, int], bytes], p: Phdr, big_endian: bool, size_left: int, count_left: int
+) -> tuple[bytes, int]:
+    """The small notes of a PT_NOTE that is too large, and how many notes were looked at.
+
+    What makes one large are the dumps that drivers add (vmcoredd); VMCOREINFO stands behind them.
+    """
+    row = struct.Struct(">II" if big_endian else "<II")
+    parts: list[bytes] = []
+    at, end, count = p.offset, p.offset + p.filesz, 0
+    while at + HEADER_SIZE <= end and count <= count_left:
+        name, desc = row.unpack(read(at, row.size))
+        size = HEADER_SIZE + round_up(name, 4) + round_up(desc, 4)
+        if not name or at + size > end:
+            break
+        if size <= min(_SMALL_NOTE, size_left):
+            parts.append(read(at, size))
+            size_left -= size
+        at += size
+        count += 1
+    return b"".join(parts), count

@@ -26,6 +26,7 @@ _FOUR = 4 * _GIB
 # QEMU keeps guests of more than about 1012 GiB out of AMD's HyperTransport hole, if the host's
 # processor is AMD's: the file alone does not tell.
 _AMD_HOLE = 0xFD_0000_0000
+_MOST_ROWS = 1 << 17  # of `vmcore`'s table, on top of one for each PT_LOAD: 7 MB
 
 
 def machine_map(machine: str | None, size: int) -> tuple[Piece, ...]:
@@ -71,9 +72,18 @@ def _memory(path: str, fd: int, size: int, options: Options) -> Memory:
     for a, b in pairwise(ordered):
         if b.start < a.end:
             raise UsageError(f"-o ram=: {a} and {b} overlap")
-    runs = place(Run(p.phys.start, p.phys.size, fd, p.offset) for p in pieces)
+    return Memory(tuple(place(Run(p.phys.start, p.phys.size, fd, p.offset) for p in pieces)))
+
+
+def _mapped(memory: Memory, fd: int, header: Header) -> Memory:
+    """The same memory, mapped where the image has data, unless ``header`` speaks against it.
+
+    PT_LOADs that overlap need each mapped piece again, in the table of `vmcore`.
+    """
     resident = Resident(fd)
-    return Memory(tuple(resident.mapped(runs)), resident.windows)
+    mapped = Memory(tuple(resident.mapped(memory.runs)), resident.windows)
+    rows = sum(mapped.crossed(Range(p.offset, p.offset + p.memsz)) for p in header.loads)
+    return mapped if rows <= len(header.loads) + _MOST_ROWS else memory
 
 
 def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, str]:
@@ -113,6 +123,7 @@ def _open(path: str, fd: int, options: Options) -> Dump:
         foreign.refuse(path, reader(path, fd)(0, min(size, foreign.LOOK)))
     memory = _memory(path, fd, size, options)
     header, origin = find_header(path, memory, options)
+    memory = _mapped(memory, fd, header)
     if options.arch not in (None, "any"):
         elfcore.check_machine(header, options.arch, origin)
     return from_blob(
