@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 GAP = 256  # makedumpfile's
 MAX_PIECES = 0xFFFE - 1  # e_phnum 0xffff would mean that the number stands elsewhere
-MAX_FILE = 1 << 62
 _NOWHERE = (2**32 - 1, 2**64 - 1)  # i386 highmem has no virtual address
 _MOST_OFTEN = 4  # kernel text is in two PT_LOADs; nothing is in more than a few
 
@@ -127,7 +126,7 @@ def _lay_out(
         lead = piece.paddr % page
         phdrs.append(piece._replace(offset=at + lead))
         at = round_up(at + lead + piece.memsz, page)
-    if at > MAX_FILE or (header.bits == 32 and at > 1 << 32):
+    if header.bits == 32 and at > 1 << 32:
         raise FormatError(f"a file of {at:#x} bytes is more than ELF{header.bits} can describe")
 
     ends = [p._replace(offset=at) for p in empty]

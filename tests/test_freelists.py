@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from goldenset import dump, kept, save_vmcore
 from test_filtered import dead, run
 from test_pages_mutated import theirs
 
+from oldmemfs import freelists
 from oldmemfs.filtered import filtered
 from oldmemfs.freelists import FreeLists
 from oldmemfs.memmap import memory_map
@@ -140,6 +142,13 @@ def test_a_loop_ends(lists: Lists) -> None:
         ("SYMBOL(contig_page_data)", None, "neither SYMBOL(node_data) nor"),
         ("SYMBOL(contig_page_data)", "1000", "cannot be read"),
         ("OFFSET(page.lru)", "1048577", "OFFSET(page.lru) is 1048577"),
+        ("OFFSET(page.lru)", None, "OFFSET(page.lru) is None"),
+        ("SIZE(zone)", None, "SIZE(zone) is None"),
+        ("SIZE(zone)", "1048577", "SIZE(zone) is 1048577"),
+        ("SIZE(list_head)", "15", "SIZE(list_head) is 15"),
+        ("LENGTH(zone.free_area)", "0", "LENGTH(zone.free_area) is 0"),
+        ("LENGTH(zone.free_area)", "33", "LENGTH(zone.free_area) is 33"),
+        ("LENGTH(zone.free_area)", None, "LENGTH(zone.free_area) is None"),
     ],
 )
 def test_what_is_missing_is_said(lists: Lists, key: str, value: str | None, why: str) -> None:
@@ -150,6 +159,107 @@ def test_what_is_missing_is_said(lists: Lists, key: str, value: str | None, why:
     found = run(lists.crash, 16)
     assert found.classes.counts[Class.FREE] == 0
     assert any(why in doubt for doubt in found.doubts), found.doubts
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("SIZE(zone)", str(1 << 20)),
+        ("OFFSET(zone.spanned_pages)", str(1 << 20)),
+        ("LENGTH(free_area.free_list)", "16"),
+        ("LENGTH(zone.free_area)", "32"),
+        ("LENGTH(zone.free_area)", "1"),
+        ("LENGTH(free_area.free_list)", "1"),
+    ],
+)
+def test_the_largest_and_the_smallest_that_are_taken(lists: Lists, key: str, value: str) -> None:
+    """Numbers at their limits are believed: lists are read, wherever that leads."""
+    lists.crash.lines[key] = value
+    assert not any(key in doubt for doubt in lists.walk()[1])
+
+
+def test_one_order_of_one_kind(lists: Lists) -> None:
+    """The smallest page allocator: only the first list of the first area counts."""
+    lists.chain(0, 0, [BASE + 100])
+    lists.crash.lines["LENGTH(zone.free_area)"] = "1"
+    for types in ("1", None):  # one kind, as before 2.6.24
+        if types is None:
+            del lists.crash.lines["LENGTH(free_area.free_list)"]
+        else:
+            lists.crash.lines["LENGTH(free_area.free_list)"] = types
+        assert lists.walk() == ({block(BASE + 100, 0)}, [])
+
+
+def test_lists_that_are_no_pages(lists: Lists) -> None:
+    """Entries just before the first struct page and just behind the last one; and that last one."""
+    crash = lists.crash
+    (whole,) = crash.maps
+    first = crash.kernel().phys(lists.head(0, 0))
+    for virt, ends in ((whole.virt - 64, True), (whole.virt + whole.size, True)):
+        crash.ram.write(first, (virt + 8).to_bytes(8, "little"))
+        found, doubts = lists.walk()
+        assert len(found) == 4
+        assert bool(doubts) == ends
+    lists.chain(0, 0, [whole.end - 1, 0])
+    assert {block(whole.end - 1, 0), block(0, 0)} <= lists.walk()[0]
+
+
+def test_zones_without_pages_are_passed_over(lists: Lists) -> None:
+    """What stands in them was never set up; and no more zones than an array holds are looked at."""
+    crash = lists.crash
+    spanned = lists.zone + 8
+    lists.write(spanned, 0)
+    assert lists.walk() == (set(), [])
+    lists.write(spanned, 1)
+    nr_zones = lists.node + int(crash.lines["OFFSET(pglist_data.nr_zones)"])
+    lists.write(nr_zones, 1, 4)
+    assert lists.walk() == (set(), [])
+    crash.lines["OFFSET(pglist_data.node_zones)"] = str(lists.zone - lists.node)
+    assert len(lists.walk()[0]) == 4
+    lists.write(nr_zones, 0xFFFFFFFF, 4)
+    begun = time.monotonic()
+    assert len(lists.walk()[0]) >= 4
+    assert time.monotonic() - begun < 60
+
+
+def test_a_name_without_its_length_is_no_array_of_nodes(lists: Lists) -> None:
+    lists.crash.symbol("node_data", lists.node)
+    assert len(lists.walk()[0]) == 4
+    del lists.crash.lines["SYMBOL(node_data)"]
+    lists.crash.lines["LENGTH(node_data)"] = "4"
+    assert len(lists.walk()[0]) == 4
+
+
+def test_as_many_nodes_as_there_can_be(lists: Lists) -> None:
+    array = lists.crash.write_linear(lists.node.to_bytes(8, "little") + bytes(8 * 4095))
+    lists.crash.symbol("pgdat_list", array)
+    lists.crash.lines["LENGTH(pgdat_list)"] = "4096"
+    del lists.crash.lines["SYMBOL(contig_page_data)"]
+    assert len(lists.walk()[0]) == 4
+
+
+def test_more_lists_than_there_can_be(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page tables may repeat one node's memory at any number of addresses."""
+    monkeypatch.setattr(freelists, "_MAX_LISTS", 33)  # 11 orders of 3 kinds
+    assert len(lists.walk()[0]) == 4
+    monkeypatch.setattr(freelists, "_MAX_LISTS", 32)
+    found, (doubt,) = lists.walk()
+    assert len(found) == 4  # those of the nodes so far
+    assert doubt.endswith(f"more than 32 free lists (at {lists.node:#x})")
+
+
+def test_a_walk_begins_anew(lists: Lists) -> None:
+    """What the last one doubted is forgotten."""
+    kernel = lists.crash.kernel()
+    walked = FreeLists(kernel, memory_map(kernel))
+    at = kernel.phys(lists.entry(BASE + 8))
+    good = lists.crash.memory.read(at, 8)
+    lists.crash.ram.write(at, bytes(8))
+    list(walked.blocks())
+    assert len(walked.doubts) == 1
+    lists.crash.ram.write(at, good)
+    list(walked.blocks())
+    assert not walked.doubts
 
 
 def test_too_many_nodes(lists: Lists) -> None:

@@ -26,10 +26,8 @@ def load(start: int, end: int, virt: int = VIRT) -> Phdr:
 def core(loads: list[Phdr], excluded: list[Range], zeros: list[Range] | None = None) -> KernelCore:
     header = Header(EHDR, 64, False, 62, (Phdr(PT_NOTE, 0, 0x1000, 0, 0, 9, 9, 4), *loads))
     kept = Kept(pages_of([Range(p.paddr, p.paddr + p.memsz) for p in loads], 12), 12)
-    for pfn in (p for r in excluded + (zeros or []) for p in range(*r)):
-        bit = kept.bit(pfn)
-        assert bit is not None
-        kept.bits[bit // 8] &= ~(1 << bit % 8)
+    for gone in [*excluded, *(zeros or [])]:
+        kept.clear(gone)
     return build(header, NOTES, kept, zeros or ())
 
 
@@ -127,6 +125,103 @@ def test_too_many_pieces() -> None:
     assert made.gap == 2 * GAP
     (remark,) = made.remarks
     assert remark.endswith("up to 0x1ff excluded pages between them read as zeros")
+
+
+def test_memory_that_is_there_four_times() -> None:
+    """As many PT_LOADs over the same memory as are believed; one page more is not."""
+    pages = [load(0, 100 * PAGE) for _ in range(4)]
+    assert check(core(pages, [])) == [(0, 100)] * 4
+    with pytest.raises(FormatError, match="4 times over"):
+        core([*pages, load(0, PAGE)], [])
+
+
+def test_as_many_pieces_as_an_elf_file_can_have() -> None:
+    """65,533 program headers of memory and zeros are laid out as they are; with one more, wider."""
+    for more in (0, 1):
+        count = MAX_PIECES + more
+        kept = Kept([Range(0, 257 * count)], 12)
+        kept.bits[:] = bytes(len(kept.bits))
+        for pfn in range(0, 257 * count, 257):
+            kept.bits[pfn // 8] |= 1 << pfn % 8
+        made = build(Header(EHDR, 64, False, 62, (load(0, 257 * count * PAGE),)), NOTES, kept)
+        assert made.gap == (GAP, 2 * GAP)[more]
+        assert len(check(made)) == (MAX_PIECES, 1)[more]
+    header = Header(EHDR, 64, False, 62, (load(0, 257 * MAX_PIECES * PAGE),))
+    kept.bits[:] = bytes(len(kept.bits))
+    for pfn in range(0, 257 * MAX_PIECES, 257):
+        kept.bits[pfn // 8] |= 1 << pfn % 8
+    made = build(header, NOTES, kept, [Range(5, 6)])  # one header is for zeros
+    assert made.gap == 2 * GAP
+
+
+def test_the_largest_file_of_32_bits() -> None:
+    """Exactly 4 GiB: its last offset still has 32 bits."""
+    most = (1 << 32) - 2 * PAGE  # a page of headers, one of notes
+    for size, fits in ((most, True), (most + PAGE, False)):
+        header = Header(EHDR[:52], 32, False, 3, (load(0, size, 0),))
+        kept = Kept([Range(0, size // PAGE)], 12)
+        if fits:
+            assert build(header, NOTES, kept).layout.size == 1 << 32
+        else:
+            with pytest.raises(FormatError, match="0x100001000 bytes is more than ELF32"):
+                build(header, NOTES, kept)
+
+
+@pytest.mark.parametrize("nowhere", [(1 << 32) - 1, (1 << 64) - 1])
+def test_memory_without_an_address(nowhere: int) -> None:
+    """Of i386's high memory no piece is given a virtual address."""
+    p = load(0, 1000 * PAGE)._replace(vaddr=nowhere)
+    header = Header(EHDR, 64, False, 62, (p,))
+    kept = Kept([Range(0, 1000)], 12)
+    kept.clear(Range(300, 700))
+    made = build(header, NOTES, kept)
+    assert [q.vaddr for q in made.header.loads] == [nowhere, nowhere]
+    assert [q.paddr for q in made.header.loads] == [0, 700 * PAGE]
+
+
+def test_a_virtual_address_wraps() -> None:
+    """A PT_LOAD at the very end of the address space: a piece behind it is at its start."""
+    p = load(0, 1000 * PAGE)._replace(vaddr=2**64 - 700 * PAGE)
+    kept = Kept([Range(0, 1000)], 12)
+    kept.clear(Range(300, 700))
+    made = build(Header(EHDR, 64, False, 62, (p,)), NOTES, kept)
+    assert [q.vaddr for q in made.header.loads] == [2**64 - 700 * PAGE, 0]
+
+
+def test_zeros_at_the_edges_of_a_segment() -> None:
+    """Zero runs of neighbours are not this PT_LOAD's, and one over its border is cut."""
+    zeros = [Range(0, 10), Range(10, 30), Range(90, 120), Range(200, 300)]
+    loads = [load(10 * PAGE, 100 * PAGE), load(100 * PAGE, 200 * PAGE)]
+    made = core(loads, [], zeros)
+    empty = [(p.paddr // PAGE, p.memsz // PAGE) for p in made.header.loads if not p.filesz]
+    assert empty == [(10, 20), (90, 10), (100, 20)]
+
+
+def test_a_segment_of_nothing_is_left_out() -> None:
+    assert check(core([load(5 * PAGE, 5 * PAGE), load(0, PAGE)], [])) == [(0, 1)]
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_what_the_header_says_of_itself(big_endian: bool) -> None:
+    """The byte order that the header really has, and no section headers."""
+    order = ">" if big_endian else "<"
+    ehdr = struct.pack(order + "4s5B7x2HI3QI6H", b"\x7fELF", 2, 3, 1, 0, 0, 4, 62, 1, 0, 7, 9, 5,
+                       64, 56, 0, 6, 7, 8)  # fmt: skip
+    made = build(Header(ehdr, 64, big_endian, 62, (load(0, PAGE),)), NOTES, Kept([Range(0, 1)], 12))
+    data = made.header.pack()
+    assert data[5] == (2 if big_endian else 1)
+    assert struct.unpack_from(order + "QQ", data, 32) == (64, 0)
+    assert struct.unpack_from(order + "6H", data, 52) == (64, 56, 2, 0, 0, 0)
+    assert data[16:24] == ehdr[16:24]
+
+
+def test_a_header_of_32_bits() -> None:
+    ehdr = struct.pack("<4s5B7x2HI3II6H", b"\x7fELF", 1, 1, 1, 0, 0, 4, 3, 1, 0, 7, 9, 5, 52, 32, 0,
+                       6, 7, 8)  # fmt: skip
+    made = build(Header(ehdr, 32, False, 3, (load(0, PAGE, 0),)), NOTES, Kept([Range(0, 1)], 12))
+    data = made.header.pack()
+    assert struct.unpack_from("<III", data, 28) == (52, 0, 5)
+    assert struct.unpack_from("<6H", data, 40) == (52, 32, 2, 0, 0, 0)
 
 
 def test_what_no_file_can_hold() -> None:
