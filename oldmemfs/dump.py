@@ -17,15 +17,15 @@ from . import elfcore, procvmcore
 from .errors import FormatError, OldmemError
 from .layout import Layout
 from .memory import Memory, Run, place
-from .notes import NT_PRSTATUS, vmcoreinfo_text
-from .notes import notes as each_note
+from .notes import processors, vmcoreinfo_text
 from .ranges import Range, round_down, round_up
 from .vmcoreinfo import Vmcoreinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .elfcore import Header, Phdr
+    from .identity import Identity
     from .kernel import Kernel
     from .options import Options
     from .panic import Panic
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 # at 52 bits, riscv64 at 56).
 _PHYSICAL_BITS = {elfcore.EM_386: 52, elfcore.EM_X86_64: 52, elfcore.EM_AARCH64: 52}
 _WIDEST = 57
-_MAX_CPUS = 1 << 14  # of which a dump's notes are told apart; kernels are made for 8192 at most
-_MAX_PARTS = 1 << 18  # notes of them all
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,40 @@ class Dump:
         from .taint import read_taint
 
         try:
-            return read_taint(self.kernel, self.vmcoreinfo)
+            return read_taint(self.kernel, self.vmcoreinfo, self._symbols)
+        except OldmemError as error:
+            return error
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Which machine it was, as far as that can be learned."""
+        from .identity import identify
+
+        kernel, log = None, None
+        symbols: dict[str, int] = {}
+        with contextlib.suppress(OldmemError):
+            kernel = self.kernel
+        with contextlib.suppress(OldmemError):
+            symbols = dict(self._symbols())
+        with contextlib.suppress(OldmemError):
+            log = self.log
+        return identify(kernel, self.vmcoreinfo, symbols, log)
+
+    def _symbols(self) -> Mapping[str, int]:
+        found = self._search
+        if isinstance(found, OldmemError):
+            raise found.with_traceback(None)
+        return found
+
+    @cached_property
+    def _search(self) -> Mapping[str, int] | OldmemError:
+        """The symbols that are needed, or why they are not known: one search for all of them."""
+        from .identity import SYMBOLS
+        from .kallsyms import addresses
+        from .taint import SYMBOL
+
+        try:
+            return addresses(self.kernel, self.vmcoreinfo, [SYMBOL, *SYMBOLS])
         except OldmemError as error:
             return error
 
@@ -165,29 +196,6 @@ def restored(
 
 def _can_be_memory(load: Phdr) -> bool:
     return load.paddr + load.memsz <= 1 << _WIDEST
-
-
-def processors(segments: Iterable[bytes], big_endian: bool) -> tuple[bytes, ...]:
-    """The notes of each processor, from those of each PT_NOTE.
-
-    A processor begins with its PRSTATUS; further notes (s390x has some) follow it. A PT_NOTE of
-    nothing is a processor that was offline; VMCOREINFO is nobody's. What is more than any machine
-    has is passed over.
-    """
-    found: list[list[bytes]] = []
-    left = _MAX_PARTS
-    for segment in segments:
-        if not segment:
-            found.append([])
-        for note in each_note(segment, big_endian):
-            left -= 1
-            if left < 0 or len(found) > _MAX_CPUS:
-                break
-            if note.name == b"CORE" and note.type == NT_PRSTATUS:
-                found.append([segment[note.offset : note.end]])
-            elif found and found[-1] and note.name in (b"CORE", b"LINUX"):
-                found[-1].append(segment[note.offset : note.end])
-    return tuple(b"".join(parts) for parts in found[:_MAX_CPUS])
 
 
 def from_blob(

@@ -59,6 +59,12 @@ class Header:
     phdrs: tuple[Phdr, ...]
 
     @property
+    def machine_name(self) -> str:
+        """The machine as `uname -m` calls it: of POWER both byte orders are common."""
+        name = machine_name(self.machine)
+        return f"{name}le" if self.machine == EM_PPC64 and not self.big_endian else name
+
+    @property
     def phdr_size(self) -> int:
         """Bytes of one program header in the file."""
         return 56 if self.bits == 64 else 32
@@ -156,12 +162,12 @@ def check_machine(header: Header, native: str, where: str) -> None:
     accepted = {
         ("x86_64", 64): {EM_X86_64}, ("x86_64", 32): {EM_X86_64},
         ("i386", 64): {EM_386, EM_X86_64}, ("i386", 32): {EM_386, EM_486},
-        ("arm", 64): set(),
+        ("arm", 64): set(), ("ppc64le", 64): {EM_PPC64},
     }.get((native, header.bits))  # fmt: skip
     if accepted is None:
         accepted = {number for number, name in MACHINES.items() if name == native}
     if header.machine not in accepted:
-        name = machine_name(header.machine)
+        name = header.machine_name
         message = (
             f"{where}: the header is for {name}, ELF{header.bits}; a capture kernel on {native} "
             "refuses it; use -o arch=any if you know better"

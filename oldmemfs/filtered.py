@@ -19,6 +19,7 @@ from .printk import one_line
 from .ranges import Range
 from .rules import Rules
 from .sections import sections
+from .sizes import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,7 @@ class Filtered:
     def report(self) -> str:
         """Pages by class, line by line in the order and words of makedumpfile --show-stats.
 
+        Behind its hexadecimal numbers stand the same in decimal, and as a size.
         Its "Original pages" counts what two PT_LOADs hold (the kernel's text) twice.
         """
         counts, kept = self.classes.counts, self.classes.kept
@@ -77,13 +79,15 @@ class Filtered:
             ("    Offline pages           ", counts[Class.OFFLINE]),
             ("  Remaining pages  ", remaining),
         )
-        lines = [f"{label}: {value:#018x}" for label, value in rows]
+        shift = kept.page_shift
+        lines = [f"{label}: {n:#018x} {n:>12}  {human(n << shift)}" for label, n in rows]
+        size = self.core.layout.size
         percent = remaining * 100 // kept.pages if kept.pages else 0
         lines += [
             f"  (The number of pages is reduced to {percent}%.)",
             "-" * 50,
             f"Dump level      : {self.classes.level}",
-            f"File size       : {self.core.layout.size}",
+            f"File size       : {size} ({human(size)})",
             *(f"Doubt           : {doubt}" for doubt in self.doubts),
         ]
         return "".join(one_line(line) + "\n" for line in lines)

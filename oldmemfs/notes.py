@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from .ranges import round_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 HEADER_SIZE = 12
 MAX_COUNT = 1 << 18
 NT_PRSTATUS = 1
 NT_PRFPREG = 2
 _ALIGN = 4
+_MAX_CPUS = 1 << 14  # of which a dump's notes are told apart; kernels are made for 8192 at most
+_MAX_PARTS = 1 << 18  # notes of them all
 
 
 class Note(NamedTuple):
@@ -60,3 +62,26 @@ def vmcoreinfo_text(data: bytes, big_endian: bool) -> bytes:
         if note.name == b"VMCOREINFO":
             return note.desc
     return b""
+
+
+def processors(segments: Iterable[bytes], big_endian: bool) -> tuple[bytes, ...]:
+    """The notes of each processor, from those of each PT_NOTE.
+
+    A processor begins with its PRSTATUS; further notes (s390x has some) follow it. A PT_NOTE of
+    nothing is a processor that was offline; VMCOREINFO is nobody's. What is more than any machine
+    has is passed over.
+    """
+    found: list[list[bytes]] = []
+    left = _MAX_PARTS
+    for segment in segments:
+        if not segment:
+            found.append([])
+        for note in notes(segment, big_endian):
+            left -= 1
+            if left < 0 or len(found) > _MAX_CPUS:
+                break
+            if note.name == b"CORE" and note.type == NT_PRSTATUS:
+                found.append([segment[note.offset : note.end]])
+            elif found and found[-1] and note.name in (b"CORE", b"LINUX"):
+                found[-1].append(segment[note.offset : note.end])
+    return tuple(b"".join(parts) for parts in found[:_MAX_CPUS])

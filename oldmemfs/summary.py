@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from .identity import Identity
 from .printk import one_line
+from .sizes import human
 from .taint import FLAGS, letters
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Summary:
     build_id: str | None
     page_size: int | None
     crash_time: int | None  # seconds since 1970
+    identity: Identity
     log_read: bool
     panic: Panic | None
     pids: tuple[int | None, ...]  # what ran on each processor; None: it left no registers
@@ -79,6 +82,7 @@ def summarize(
     panic: Panic | None,
     *,
     log_read: bool = True,
+    identity: Identity | None = None,
     pids: Iterable[int | None] = (),
     taint: int | None = None,
     ranges: Iterable[Range] = (),
@@ -92,6 +96,7 @@ def summarize(
         build_id=info.build_id if info else None,
         page_size=info.page_size if info else None,
         crash_time=info.crash_time if info else None,
+        identity=identity or Identity(),
         log_read=log_read,
         panic=panic,
         pids=tuple(pids),
@@ -104,12 +109,17 @@ def summarize(
 
 def as_json(summary: Summary) -> str:
     """The summary for programs, an object in one line; ``memory`` is pairs of start and size."""
-    panic = summary.panic
+    panic, known = summary.panic, summary.identity
     return json.dumps(
         {
             "release": summary.release,
             "build_id": summary.build_id,
             "machine": summary.machine,
+            "version": known.version,
+            "hostname": known.hostname,
+            "command_line": known.command_line,
+            "hardware": known.hardware,
+            "uptime": known.uptime,
             "page_size": summary.page_size,
             "crash_time": summary.crashed,
             "log_read": summary.log_read,
@@ -146,8 +156,17 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     panic = summary.panic
     yield "kernel", summary.release or unknown
     yield "build-id", summary.build_id or unknown
+    known = summary.identity
+    for name, value in (("version", known.version), ("command", known.command_line)):
+        if value is not None:
+            yield name, value
     yield "machine", summary.machine
+    for name, value in (("hardware", known.hardware), ("hostname", known.hostname)):
+        if value is not None:
+            yield name, value
     yield "crashed", summary.crashed or unknown
+    if known.uptime is not None:
+        yield "uptime", _duration(known.uptime)
     none = "none in the log" if summary.log_read else "unknown: the log could not be read"
     yield "panic", (panic and panic.line) or none
     if panic and panic.cause:
@@ -160,11 +179,25 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     with_registers = sum(pid is not None for pid in summary.pids)
     yield "CPUs", f"{len(summary.pids)}, {with_registers} of them with registers"
     yield "taint", unknown if summary.taint is None else _taint(summary.taint)
-    yield "memory", f"{_human(sum(r.size for r in summary.ranges))} in {len(summary.ranges)} ranges"
+    yield "memory", f"{human(sum(r.size for r in summary.ranges))} in {len(summary.ranges)} ranges"
     for r in summary.ranges[:_MOST_RANGES]:
-        yield "", f"{r} {_human(r.size)}"
+        yield "", f"{r} {human(r.size)}"
     if len(summary.ranges) > _MOST_RANGES:
         yield "", f"and {len(summary.ranges) - _MOST_RANGES} more"
+
+
+def _duration(seconds: float) -> str:
+    """A time as people say it: 9.8 seconds, 3 days 04:05:06."""
+    if seconds < 60:
+        return f"{seconds:.1f} seconds"
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return (
+        f"{days} days {hour:02}:{minute:02}:{second:02}"
+        if days
+        else f"{hour:02}:{minute:02}:{second:02}"
+    )
 
 
 def _blamed(panic: Panic) -> Iterator[str]:
@@ -190,13 +223,6 @@ def _views(views: Sequence[ViewLine]) -> Iterator[str]:
 
 
 def _view_size(view: ViewLine) -> str:
-    return (view.pending or "not here") if view.size is None else str(view.size)
-
-
-def _human(size: int) -> str:
-    """A size as people say it, never rounded up to the next unit."""
-    units = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-    step = min(max(size.bit_length() - 1, 0) // 10, len(units) - 1)
-    return (
-        f"{size} bytes" if not step else f"{size * 10 // (1 << 10 * step) / 10:.1f} {units[step]}"
-    )
+    if view.size is None:
+        return view.pending or "not here"
+    return f"{view.size} ({human(view.size)})"

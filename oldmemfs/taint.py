@@ -9,6 +9,8 @@ from .kallsyms import addresses
 from .virtual import Remembered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from .virtual import Virtual
     from .vmcoreinfo import Vmcoreinfo
 
@@ -34,16 +36,22 @@ FLAGS = (  # by bit
     ("N", "in-kernel test"),
     ("J", "fwctl's debug commands"),
 )
-_SYMBOL = "tainted_mask"
+SYMBOL = "tainted_mask"
 
 
-def read_taint(virtual: Virtual, info: Vmcoreinfo) -> int:
-    """The mask, through VMCOREINFO or the kernel's own symbol table."""
-    symbol = info.symbol(_SYMBOL)
+def read_taint(
+    virtual: Virtual, info: Vmcoreinfo, table: Callable[[], Mapping[str, int]] | None = None
+) -> int:
+    """The mask, through VMCOREINFO or the kernel's own symbol table.
+
+    ``table`` gives the symbols of a search that was made already.
+    """
+    symbol = info.symbol(SYMBOL)
     if symbol is None:
-        symbol = addresses(virtual, info, [_SYMBOL]).get(_SYMBOL)
+        found = table() if table else addresses(virtual, info, [SYMBOL])
+        symbol = found.get(SYMBOL)
     if symbol is None:
-        raise FormatError(f"the symbol table does not know {_SYMBOL}")
+        raise FormatError(f"the symbol table does not know {SYMBOL}")
     return Remembered(virtual).pointer(symbol)
 
 

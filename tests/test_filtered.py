@@ -28,6 +28,7 @@ from oldmemfs.plan import Plan
 from oldmemfs.ranges import Range
 from oldmemfs.rules import Rules
 from oldmemfs.sections import sections
+from oldmemfs.sizes import human
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -250,14 +251,22 @@ def test_a_memory_map_that_is_not_understood_is_an_error() -> None:
 def test_report_has_makedumpfiles_lines() -> None:
     crash = dead(X86_64, {0x10000: ANON, 0x10001: {"flags": LRU}, 0x10002: {
         "flags": LRU | 1 << 13}, 0x10003: {"_mapcount": -129, "private": 11}})  # fmt: skip
-    lines = run(crash).report().splitlines()
-    assert lines[0] == "Original pages  : 0x0000000000020000"
-    assert lines[3:7] == [
+    found = run(crash)
+    lines = found.report().splitlines()
+    hexadecimal = [line[: line.index("0x") + 18] for line in lines[:10]]
+    assert hexadecimal[0] == "Original pages  : 0x0000000000020000"
+    assert hexadecimal[3:7] == [
         "    Non-private cache pages : 0x0000000000000001",
         "    Private cache pages     : 0x0000000000000001",
         "    User process data pages : 0x0000000000000001",
         "    Free pages              : 0x0000000000000000",
     ]
+    for line in lines[:10]:  # the same for people, behind makedumpfile's
+        number, decimal, people = line.split(": ")[1].split(maxsplit=2)
+        assert int(number, 16) == int(decimal)
+        assert people == human(int(decimal) << 12)
+    size = found.core.layout.size
+    assert f"File size       : {size} ({human(size)})" in lines
     assert lines[-1] == (
         "Doubt           : 1 pages are kept: they are marked free, of an order that there is not"
     )

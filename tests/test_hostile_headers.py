@@ -14,10 +14,9 @@ from reading import catalog_of, plan_of
 
 from oldmemfs import cli
 from oldmemfs.blobscan import find
-from oldmemfs.dump import processors
 from oldmemfs.errors import FormatError, OldmemError, UsageError
 from oldmemfs.kept import Kept
-from oldmemfs.notes import MAX_COUNT
+from oldmemfs.notes import MAX_COUNT, processors
 from oldmemfs.ranges import Range, subtract
 from oldmemfs.sources.elf import _MAX_NOTES as MAX_NOTES
 from oldmemfs.view import LiveView

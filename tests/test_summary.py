@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from oldmemfs.identity import Identity
 from oldmemfs.panic import Panic, find_panic
 from oldmemfs.printk import Log, Record
 from oldmemfs.ranges import Range
@@ -62,8 +63,8 @@ def test_text() -> None:
         "            0x1000-0x9fc00 635.0 KiB\n"
         "            0x100000-0x20000000 511.0 MiB\n"
         "\n"
-        "vmcore        536870912  crash, gdb\n"
-        "dump           not here  crash, drgn\n"
+        "vmcore 536870912 (512.0 MiB)  crash, gdb\n"
+        "dump                not here  crash, drgn\n"
         "\n"
         "problem     dump: no symbol mem_section\n"
     )
@@ -76,7 +77,9 @@ def test_json() -> None:
     )  # fmt: skip
     assert json.loads(as_json(summary)) == {
         "release": "6.1.0-56-cloud-amd64", "build_id": "3b43fad5", "machine": "x86_64",
-        "page_size": 4096, "crash_time": "2026-11-21T00:17:55Z", "panic": OOPS[5].decode(),
+        "version": None, "hostname": None, "command_line": None, "hardware": None,
+        "uptime": None, "page_size": 4096, "crash_time": "2026-11-21T00:17:55Z",
+        "panic": OOPS[5].decode(),
         "log_read": True, "cause": "the kernel used a NULL pointer (oops)",
         "trigger": OOPS[0].decode(), "cpu": 3, "pid": 812, "comm": "my prog",
         "registers_agree": False, "cpus": 3, "cpu_pids": [5, None, 7], "taint": 1 << 9 | 1 << 12,
@@ -139,10 +142,42 @@ def test_who_is_blamed(texts: list[str], blamed: str | None) -> None:
 def test_a_size_that_nobody_asked_for_is_not_a_file_that_cannot_be_made() -> None:
     views = [ViewLine("vmcore", 4096, "gdb"), ViewLine("dump", None, "crash", "not scanned yet")]
     told = summarize("x86_64", None, None, views=views)
-    assert "\nvmcore             4096  gdb\ndump    not scanned yet  crash\n" in as_text(told)
+    assert "\nvmcore   4096 (4.0 KiB)  gdb\ndump    not scanned yet  crash\n" in as_text(told)
     assert json.loads(as_json(told))["views"][1]["pending"] == "not scanned yet"
     views[1] = ViewLine("dump", None, "crash", "not scanned yet: stat it")
     wide = as_text(summarize("x86_64", None, None, views=views))
     assert (
-        "\nvmcore                     4096  gdb\ndump   not scanned yet: stat it  crash\n" in wide
+        "\nvmcore           4096 (4.0 KiB)  gdb\ndump   not scanned yet: stat it  crash\n" in wide
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0, "0.0 seconds"), (59.94, "59.9 seconds"), (61.5, "00:01:01"), (86399.0, "23:59:59"),
+        (3 * 86400 + 4 * 3600 + 5 * 60 + 6.9, "3 days 04:05:06"),
+    ],
+)  # fmt: skip
+def test_uptime(seconds: float, shown: str) -> None:
+    text = as_text(summarize("x86_64", INFO, None, identity=Identity(uptime=seconds)))
+    assert f"uptime      {shown}\n" in text
+
+
+def test_which_machine_it_was() -> None:
+    known = Identity("Linux version 6.1 (x) #1", "db7", "root=/dev/sda1 ro", "QEMU PC", 9.5)
+    summary = summarize("ppc64le", INFO, None, identity=known)
+    assert as_text(summary).startswith(
+        "kernel      6.1.0-56-cloud-amd64\n"
+        "build-id    3b43fad5\n"
+        "version     Linux version 6.1 (x) #1\n"
+        "command     root=/dev/sda1 ro\n"
+        "machine     ppc64le\n"
+        "hardware    QEMU PC\n"
+        "hostname    db7\n"
+        "crashed     2026-11-21T00:17:55Z\n"
+        "uptime      9.5 seconds\n"
+    )
+    found = json.loads(as_json(summary))
+    keys = ("version", "hostname", "command_line", "hardware", "uptime")
+    told = (known.version, known.hostname, known.command_line, known.hardware, known.uptime)
+    assert tuple(found[key] for key in keys) == told

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..elfcore import machine_name
 from ..plan import Plan
 from ..printk import one_line
+from ..sizes import human
 from ..view import LiveView, View
 
 if TYPE_CHECKING:
@@ -22,17 +22,18 @@ _MOST_WARNINGS = 1000
 def _lines(catalog: Catalog) -> Iterator[str]:
     dump = catalog.dump
     header = dump.header
-    machine = machine_name(header.machine)
     yield f"oldmemfs     {__version__}"
     yield f"source       {dump.source}"
     yield f"header       {dump.origin}"
+    order = "big" if header.big_endian else "little"
     yield (
-        f"vmcore is    ELF{header.bits}, {machine}, {'big' if header.big_endian else 'little'} "
-        f"endian, {len(header.phdrs)} program headers, pages of {dump.page_size} bytes"
+        f"vmcore is    ELF{header.bits}, {header.machine_name}, {order} endian, "
+        f"{len(header.phdrs)} program headers, pages of {dump.page_size} bytes"
     )
     yield f"kernel       {dump.vmcoreinfo.release or 'unknown: no VMCOREINFO'}"
     ranges = dump.memory.ranges
-    yield f"memory       {sum(r.size for r in ranges)} bytes in {len(ranges)} ranges"
+    size = sum(r.size for r in ranges)
+    yield f"memory       {size} bytes ({human(size)}) in {len(ranges)} ranges"
     for r in ranges[:_MOST_RANGES]:
         yield f"  {r.start:#018x}-{r.end:#018x}"
     if len(ranges) > _MOST_RANGES:
@@ -53,7 +54,9 @@ def _state(catalog: Catalog, view: View) -> str:
     so_far = catalog.so_far(view)
     if so_far is None:
         return view.scan.progress() if view.scan else "not made yet"
-    return str(so_far.size) if isinstance(so_far, Plan) else f"cannot be read: {so_far}"
+    if isinstance(so_far, Plan):
+        return f"{so_far.size} ({human(so_far.size)})"
+    return f"cannot be read: {so_far}"
 
 
 def text(catalog: Catalog) -> str:

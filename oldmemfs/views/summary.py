@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import registers
-from ..elfcore import machine_name
 from ..errors import OldmemError
 from ..notes import notes
 from ..plan import Plan
@@ -59,10 +58,11 @@ def _summary(catalog: Catalog) -> Summary:
     if isinstance(taint, OldmemError):
         problems.append(f"taint: {taint}")
     return summarize(
-        machine_name(dump.header.machine),
+        dump.header.machine_name,
         dump.vmcoreinfo,
         panic,
         log_read=log is not None,
+        identity=attempt("identity", lambda: dump.identity),
         pids=attempt("registers", lambda: list(_pids(dump))) or (),
         taint=None if isinstance(taint, OldmemError) else taint,
         ranges=dump.memory.ranges,
