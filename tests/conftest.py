@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import pytest
 from golden import FOLDER, golden_sets
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+# How ``tests/vm/each.py`` names a machine, at the beginning of a test's parameters.
+MACHINE = re.compile(r"(?<=\[)[\w.-]+:")
 
 # No clock decides: on a busy machine drawing an example may take long. tests/budget.py bounds
 # what is to be bounded.
@@ -14,21 +24,31 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Machines that crash come first, they take minutes; a file's tests go to one process.
+    """Machines that crash come first: they take minutes.
 
-    Of a file with several machines, those of each machine (``tests/vm/each.py``). Without the
-    recorded crashes their tests are left out; ``pytest_terminal_summary`` says so once.
+    Without the recorded crashes their tests are left out; ``pytest_terminal_summary`` says so once.
     """
     items.sort(key=lambda item: item.get_closest_marker("vm") is None)
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if not golden_sets():
         left_out = [item for item in items if item.get_closest_marker("golden")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("golden")]
+
+
+# xdist's own groups (--dist loadgroup) change the names of tests, and pytest 9.2 does not see that.
+class _Machines(LoadScopeScheduling):  # type: ignore[misc]
+    """A file's tests go to one process; of a file with several machines, those of each machine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        machine = MACHINE.search(nodeid)
+        return super()._split_scope(nodeid) + (machine[0] if machine else "")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Machines | None:
+    """For --dist loadscope."""
+    return _Machines(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -30,4 +30,4 @@ PYTHONPATH=build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS
     $fixed .venv/bin/pytest -q -m "not vm" -p no:cacheprovider tests/test_table.py tests/test_memory.py tests/test_mount.py
 
 # Side by side, each file or machine in one process, those that take long first.
-exec .venv/bin/pytest -m "$vm" -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@"
+exec .venv/bin/pytest -m "$vm" -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder "$@"

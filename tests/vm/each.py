@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
-def machines(kind: str, always: Iterable[object], more: Iterable[object]) -> list[object]:
-    """Parameters; those of ``more`` only for `sh tests/run.sh --vm-all`."""
+def machines(named: Mapping[str, object], more: Iterable[str]) -> list[object]:
+    """Parameters of a fixture by name; those in ``more`` only for `sh tests/run.sh --vm-all`.
+
+    The colon tells ``conftest.py`` where a machine's name ends.
+    """
+    wanted = [pytest.mark.vm_more]
     return [
-        pytest.param(machine, marks=[pytest.mark.xdist_group(f"{kind}-{machine}"), *marks])
-        for group, marks in ((always, []), (more, [pytest.mark.vm_more]))
-        for machine in group
+        pytest.param(machine, id=f"{name}:", marks=wanted if name in more else [])
+        for name, machine in named.items()
     ]

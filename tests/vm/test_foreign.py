@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.vm
 
 
-@pytest.fixture(scope="module", params=machines("foreign", ALWAYS, MORE), ids=str)
+@pytest.fixture(
+    scope="module", params=machines({name: TARGETS[name] for name in (*ALWAYS, *MORE)}, MORE)
+)
 def crashed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Crashed]:
     """One crash, shared by its checks."""
-    target = TARGETS[request.param]
+    target = request.param
     if missing := lacking(target):
         pytest.skip(f"this host lacks {missing}: see tests/vm/setup.sh")
-    work = tmp_path_factory.mktemp(f"foreign-{request.param}")
+    work = tmp_path_factory.mktemp(f"foreign-{target.arch}-{target.series}")
     yield crash(target, work)
     shutil.rmtree(work)
 
