@@ -276,7 +276,7 @@ def test_a_second_mount_on_the_same_place_is_refused(case: Case, tmp_path: Path)
             assert f"{case.mnt}: an oldmemfs is mounted there already: umount" in done.stderr
             assert done.stderr.count("\n") == 1
         daemon.kill()
-        daemon.wait(20)
+        daemon.wait(PATIENCE)
         assert "is mounted there already" in run(*OLDMEMFS, case.path, str(case.mnt)).stderr
     assert not is_mounted(case.mnt)
 
@@ -288,7 +288,7 @@ def test_in_the_foreground_it_says_where_it_serves(case: Case) -> None:
         assert daemon.stdout is not None
         told = daemon.stdout.readline()
         daemon.terminate()
-        assert daemon.wait(20) == 0
+        assert daemon.wait(PATIENCE) == 0
     wanted = f"oldmemfs: serving {case.path} on {case.mnt}; umount, or Ctrl-C, ends it\n"
     assert told == wanted
 
@@ -303,7 +303,7 @@ def test_a_full_disk_for_its_words_does_not_end_a_mount(case: Case) -> None:
         assert (case.mnt / "vmcore").read_bytes() == case.vmcore
     finally:
         daemon.terminate()
-        assert daemon.wait(20) == 0
+        assert daemon.wait(PATIENCE) == 0
 
 
 def test_allow_other_for_others_needs_a_line_in_fuse_conf(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from golden import each_golden, image
 from image import LOAD, Segment, crashed
-from mounting import ENVIRONMENT, OLDMEMFS, run
+from mounting import ENVIRONMENT, OLDMEMFS, PATIENCE, run
 
 from oldmemfs import show
 from oldmemfs.cli import _source
@@ -77,7 +77,7 @@ def test_more_dumps_than_descriptors(ram: str) -> None:
     limit = 40
     done = subprocess.run(
         [*OLDMEMFS, "--info", "--json", *[ram] * (limit + 5)],
-        capture_output=True, text=True, check=False, timeout=120, env=ENVIRONMENT,
+        capture_output=True, text=True, check=False, timeout=PATIENCE, env=ENVIRONMENT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -106,15 +106,15 @@ def test_output_that_nobody_takes(ram: str, words: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, env=ENVIRONMENT,
-        check=False,
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=PATIENCE,
+        env=ENVIRONMENT, check=False,
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=ENVIRONMENT,
-            check=False,
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE,
+            env=ENVIRONMENT, check=False,
         )  # fmt: skip
     told = "oldmemfs: cannot write the output: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, told)
