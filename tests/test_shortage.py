@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from crash import Crash
 from crash_arch import X86_64
-from mounting import ENVIRONMENT, OLDMEMFS, is_mounted, needs_mount, run, wait_until
+from mounting import ENVIRONMENT, OLDMEMFS, PATIENCE, is_mounted, needs_mount, run, wait_until
 from served import write_core
 
 from oldmemfs import filtered, kept
@@ -42,7 +42,7 @@ def start(closed: tuple[int, ...], *words: str) -> subprocess.CompletedProcess[b
     pipe = subprocess.PIPE
     return subprocess.run(
         ["sh", "-c", f'exec "$@" {redirections}', "sh", *OLDMEMFS, *words],
-        stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=ENVIRONMENT, timeout=60,
+        stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=ENVIRONMENT, timeout=PATIENCE,
         check=False,
     )  # fmt: skip
 
@@ -88,7 +88,7 @@ def limited(kind: int, value: int, *words: str) -> subprocess.CompletedProcess[s
     """The program under a limit."""
     return subprocess.run(
         [*OLDMEMFS, *words], capture_output=True, text=True, env=ENVIRONMENT, check=False,
-        timeout=60, preexec_fn=lambda: resource.setrlimit(kind, (value, value)),
+        timeout=PATIENCE, preexec_fn=lambda: resource.setrlimit(kind, (value, value)),
     )  # fmt: skip
 
 
