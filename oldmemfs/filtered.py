@@ -19,7 +19,7 @@ from .printk import one_line
 from .ranges import Range
 from .rules import Rules
 from .sections import sections
-from .sizes import human
+from .sizes import exact, human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ class Filtered:
             f"  (The number of pages is reduced to {percent}%.)",
             "-" * 50,
             f"Dump level      : {self.classes.level}",
-            f"File size       : {size} ({human(size)})",
+            f"File size       : {exact(size)}",
             *(f"Doubt           : {doubt}" for doubt in self.doubts),
         ]
         return "".join(one_line(line) + "\n" for line in lines)

@@ -8,3 +8,8 @@ def human(size: int) -> str:
     return (
         f"{size} bytes" if not step else f"{size * 10 // (1 << 10 * step) / 10:.1f} {units[step]}"
     )
+
+
+def exact(size: int) -> str:
+    """The bytes, and how people say them where that is shorter."""
+    return str(size) if size < 1 << 10 else f"{size} ({human(size)})"

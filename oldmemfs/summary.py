@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .identity import Identity
 from .printk import one_line
-from .sizes import human
+from .sizes import exact, human
 from .taint import FLAGS, letters
 
 if TYPE_CHECKING:
@@ -225,4 +225,4 @@ def _views(views: Sequence[ViewLine]) -> Iterator[str]:
 def _view_size(view: ViewLine) -> str:
     if view.size is None:
         return view.pending or "not here"
-    return f"{view.size} ({human(view.size)})"
+    return exact(view.size)

@@ -12,6 +12,7 @@ from oldmemfs.elfcore import EM_PPC64, Header
 from oldmemfs.errors import FaultError
 from oldmemfs.identity import BANNER, COMMAND_LINE, HARDWARE, Identity, identify
 from oldmemfs.printk import Log, Record
+from oldmemfs.sizes import exact
 from oldmemfs.vmcoreinfo import Vmcoreinfo
 
 if TYPE_CHECKING:
@@ -126,3 +127,11 @@ def test_a_real_crash(golden: str) -> None:
 @pytest.mark.parametrize(("big", "name"), [(True, "ppc64"), (False, "ppc64le")])
 def test_power_is_called_by_its_name(big: bool, name: str) -> None:
     assert Header(b"", 64, big, EM_PPC64, ()).machine_name == name
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0"), (845, "845"), (1024, "1024 (1.0 KiB)"), (111558656, "111558656 (106.3 MiB)")],
+)
+def test_sizes(size: int, shown: str) -> None:
+    assert exact(size) == shown

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..plan import Plan
 from ..printk import one_line
-from ..sizes import human
+from ..sizes import exact, human
 from ..view import LiveView, View
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _state(catalog: Catalog, view: View) -> str:
     if so_far is None:
         return view.scan.progress() if view.scan else "not made yet"
     if isinstance(so_far, Plan):
-        return f"{so_far.size} ({human(so_far.size)})"
+        return exact(so_far.size)
     return f"cannot be read: {so_far}"
 
 
