@@ -82,6 +82,14 @@ uint64_t om_seek(const struct om_table *table, uint64_t offset, int hole);
 /* Bytes of the table outside its holes. */
 uint64_t om_data_size(const struct om_table *table);
 
+/*
+ * As om_read, but OM_WOULD_WAIT, and nothing done, where a file would have to be waited for. What
+ * is mapped (/dev/mem, an image on tmpfs) is memory and is read at once.
+ */
+#define OM_WOULD_WAIT UINT64_MAX
+uint64_t om_read_now(const struct om_table *table, uint64_t offset, void *buf, uint64_t size,
+                     struct om_faults *faults);
+
 /* Prepares a read that may come, so that it need not wait for a window. */
 void om_read_ahead(const struct om_table *table, uint64_t offset, uint64_t size);
 

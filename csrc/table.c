@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -49,9 +50,19 @@ static int gives_up(void)
     return om_give_up && atomic_load(om_give_up);
 }
 
+/* om_read_now's: what a read does that would have to wait. */
+static _Thread_local enum { WAIT, REFUSE, REFUSED } patience;
+
 /* As pread(2), until it is not interrupted. */
 static ssize_t pread_again(int fd, void *buf, uint64_t size, uint64_t at)
 {
+    if (patience != WAIT) {
+        struct iovec part = {buf, size};
+        ssize_t got = patience == REFUSE ? preadv2(fd, &part, 1, (off_t)at, RWF_NOWAIT) : -1;
+        if (got <= 0)
+            patience = REFUSED;
+        return got;
+    }
     ssize_t got = -1;
     errno = EINTR;
     while (got < 0 && errno == EINTR && !gives_up())
@@ -150,6 +161,17 @@ uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint6
             break;
         done += n;
     }
+    return done;
+}
+
+uint64_t om_read_now(const struct om_table *table, uint64_t offset, void *buf, uint64_t size,
+                     struct om_faults *faults)
+{
+    patience = REFUSE;
+    uint64_t done = om_read(table, offset, buf, size, faults);
+    if (patience == REFUSED)
+        done = OM_WOULD_WAIT;
+    patience = WAIT;
     return done;
 }
 

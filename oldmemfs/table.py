@@ -101,9 +101,7 @@ class Table:
         base = int(ffi.cast("uintptr_t", self._data))
         packed = bytearray()
         end = 0
-        self.waits = False  # whether a read may have to wait for a file
         for i, row in enumerate(rows):
-            self.waits |= row.kind in (Kind.PREAD, Kind.WINDOW)
             assert row.start == end, f"row {i} starts at {row.start:#x}, not at {end:#x}"
             assert row.mask == UNMASKED or (
                 mask and row.mask + row.size <= mask.pages << mask.page_shift
@@ -164,10 +162,7 @@ class Reader:
 
     def read(self, table: Table, offset: int, size: int) -> tuple[memoryview, list[Fault]]:
         """As ``Table.read``; the bytes are good until the next call."""
-        if size > self._size:
-            self._size = size
-            self._buffer = _new_buffer("char[]", size)
-            self._view = memoryview(ffi.buffer(self._buffer, size))
+        self._make_room(size)
         done = lib.om_read(table.handle, offset, self._buffer, size, self._faults)
         if not self._faults.count:
             return self._view[:done], []
@@ -178,6 +173,22 @@ class Reader:
             )
             faults += _faults(self._faults)
         return self._view[:done], faults
+
+    def read_now(
+        self, table: Table, offset: int, size: int
+    ) -> tuple[memoryview, list[Fault]] | None:
+        """As ``read``; None where a file would have to be waited for, or much cannot be read."""
+        self._make_room(size)
+        done = lib.om_read_now(table.handle, offset, self._buffer, size, self._faults)
+        if done == lib.OM_WOULD_WAIT or done < min(size, table.size - offset):
+            return None
+        return self._view[:done], _faults(self._faults)
+
+    def _make_room(self, size: int) -> None:
+        if size > self._size:
+            self._size = size
+            self._buffer = _new_buffer("char[]", size)
+            self._view = memoryview(ffi.buffer(self._buffer, size))
 
 
 def _faults(list_in_c: ffi.CData) -> list[Fault]:

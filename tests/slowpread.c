@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,11 +21,14 @@ static uint64_t first, end;
 static const char *gate, *met;
 static int deaf;
 static ssize_t (*real_pread)(int, void *, size_t, off_t);
+static ssize_t (*real_preadv2)(int, const struct iovec *, int, off_t, int);
 static off_t (*real_lseek)(int, off_t, int);
 
 __attribute__((constructor)) static void start(void)
 {
     real_pread = (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
+    real_preadv2 = (ssize_t(*)(int, const struct iovec *, int, off_t, int))dlsym(RTLD_NEXT,
+                                                                               "preadv64v2");
     real_lseek = (off_t(*)(int, off_t, int))dlsym(RTLD_NEXT, "lseek64");
     if (stat(getenv("SLOW_FILE"), &slow) < 0)
         abort();
@@ -58,6 +62,21 @@ ssize_t pread(int fd, void *buf, size_t size, off_t at)
 ssize_t pread64(int fd, void *buf, size_t size, off_t at)
 {
     return pread(fd, buf, size, at);
+}
+
+ssize_t preadv2(int fd, const struct iovec *parts, int count, off_t at, int flags)
+{
+    if ((uint64_t)at < end && (uint64_t)at + parts[0].iov_len > first && is_slow(fd) &&
+        access(gate, F_OK) == 0) {
+        errno = EAGAIN; /* RWF_NOWAIT is what is asked for */
+        return -1;
+    }
+    return real_preadv2(fd, parts, count, at, flags);
+}
+
+ssize_t preadv64v2(int fd, const struct iovec *parts, int count, off_t at, int flags)
+{
+    return preadv2(fd, parts, count, at, flags);
 }
 
 off_t lseek(int fd, off_t at, int whence)
