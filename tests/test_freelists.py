@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,12 +104,14 @@ def test_a_list_ends_where_it_breaks(lists: Lists) -> None:
     """A link into nowhere, a link back to the wrong entry, an entry that is not aligned."""
     second, third = lists.entry(BASE + 2), lists.entry(BASE + 4)
     good = {block(BASE, 1), block(BASE + 8, 2)}
+    first, odd = (lists.entry(BASE + n) for n in (0, 5))
+    no_block = "no free block of order 1"
     for link, value, why in (
-        (second + 8, third, f"points back to {third:#x}"),
-        (lists.entry(BASE), second + 4, "no free block of order 1"),
-        (lists.entry(BASE), 0x1234, "no free block of order 1"),
-        (lists.entry(BASE), lists.entry(BASE + 5), "no free block of order 1"),
-        (lists.entry(BASE), lists.entry(BASE), "points back to"),
+        (second + 8, third, f"points back to {third:#x} (at {second:#x})"),
+        (first, second + 4, f"{no_block} (at {second + 4:#x})"),
+        (first, 0x1234, f"{no_block} (at 0x1234)"),
+        (first, odd, f"{no_block} (at {odd:#x})"),
+        (first, first, f"points back to {lists.head(1, 0):#x} (at {first:#x})"),
     ):
         kernel = lists.crash.kernel()
         phys = kernel.phys(link)
@@ -259,6 +262,40 @@ def test_a_walk_begins_anew(lists: Lists) -> None:
     lists.crash.ram.write(at, good)
     list(walked.blocks())
     assert not walked.doubts
+
+
+def test_every_node_is_walked(lists: Lists) -> None:
+    other = Lists(lists.crash)
+    other.chain(3, 2, [BASE + 16])
+    nodes = lists.node.to_bytes(8, "little") + other.node.to_bytes(8, "little")
+    lists.crash.symbol("node_data", lists.crash.write_linear(nodes))
+    lists.crash.lines["LENGTH(node_data)"] = "2"
+    found, doubts = lists.walk()
+    assert found == {block(BASE + n, 1) for n in (0, 2, 4)} | {
+        block(BASE + 8, 2), block(BASE + 16, 3)
+    }  # fmt: skip
+    assert not doubts
+
+
+def test_arrays_in_any_order(lists: Lists) -> None:
+    """The struct pages of higher pages may lie lower."""
+    (whole,) = lists.crash.maps
+    half = whole.count // 2
+    low = replace(whole, pfn=half, count=half)
+    high = replace(whole, pfn=0, count=half, virt=whole.virt + half * whole.struct_size)
+    walked = FreeLists(lists.crash.kernel(), [high, low])
+    moved = {block((BASE + n + half) % (2 * half), 1) for n in (0, 2, 4)}
+    assert set(walked.blocks()) == moved | {block((BASE + 8 + half) % (2 * half), 2)}
+    assert not walked.doubts
+
+
+def test_no_node_is_named(lists: Lists) -> None:
+    del lists.crash.lines["SYMBOL(contig_page_data)"]
+    (doubt,) = lists.walk()[1]
+    assert doubt == (
+        "free pages are kept: lists that could not be walked: 1, the first: VMCOREINFO says "
+        "neither SYMBOL(node_data) nor SYMBOL(contig_page_data)"
+    )
 
 
 def test_too_many_nodes(lists: Lists) -> None:

@@ -78,9 +78,9 @@ def optimised(gib: int) -> Crash:
 class Watched(Kept):
     """Notes how many must-haves were looked up between two checks."""
 
-    looked_up = checked = most = 0
+    looked_up = checked = most = checks = 0
 
-    def count(self, musts: Iterable[Must]) -> Iterator[Must]:
+    def counted(self, musts: Iterable[Must]) -> Iterator[Must]:
         for must in musts:
             self.looked_up += 1
             yield must
@@ -88,6 +88,7 @@ class Watched(Kept):
     def restore(self, pages: Range, but: Sequence[Range] = ()) -> list[Range]:
         self.most = max(self.most, self.looked_up - self.checked)
         self.checked = self.looked_up
+        self.checks += 1
         return super().restore(pages, but)
 
 
@@ -99,7 +100,7 @@ def test_optimised_vmemmap_costs_no_memory(gib: int) -> None:
     kept = Watched([Range(0, gib * GIB // PAGE)], 12)
     musts = Musts(kernel, memory_map(kernel), kept)
     tracemalloc.start()
-    checked = restore(kept, (), kept.count(musts))
+    checked = restore(kept, (), kept.counted(musts))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert not checked.restored
@@ -223,13 +224,16 @@ def test_a_log_without_its_keys() -> None:
 
 def test_many_are_merged() -> None:
     """Thousands of places that touch or repeat, more than are looked at at once: one line."""
-    kept = Kept([Range(0, 1 << 18)], 12)
+    kept = Watched([Range(0, 1 << 18)], 12)
     kept.clear(Range(5, 100000))
     twice = (p * PAGE for p in range(100010) for _ in range(2))
     places = [Must("array", Range(phys, phys + 1)) for phys in twice]
-    found = restore(kept, (), [*places, Must("beside", Range(0, 1 << 31))])
+    beside = Must("beside", Range(0, 1 << 31)), Must("further", Range(1 << 40, 1 << 41))
+    found = restore(kept, (), [*places, *beside])
     assert found.restored == [
         "array: 99995 pages had been excluded, first at 0x5000; they are kept"
     ]
-    assert found.outside == ["in no PT_LOAD, so readers of the dump will not find them: beside"]
+    (line,) = found.outside
+    assert line == "in no PT_LOAD, so readers of the dump will not find them: beside, further"
     assert kept.count() == 1 << 18
+    assert kept.checks <= 2 * -(-200020 // 4096) + (1 << 19 >> 16) + (1 << 28 >> 16)
