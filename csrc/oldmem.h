@@ -21,7 +21,7 @@ enum om_kind {
     OM_WINDOW, /* a bounded mmap(2) of fd around `at`, inside [lo, hi) */
 };
 
-struct om_run {
+struct om_row {
     uint64_t start; /* first offset in the table's space */
     uint64_t size;  /* bytes */
     uint64_t at;
@@ -30,7 +30,7 @@ struct om_run {
     int32_t fd;
     uint32_t kind;
 };
-static_assert(sizeof(struct om_run) == 56, "Python packs this struct");
+static_assert(sizeof(struct om_row) == 56, "Python packs this struct");
 #define OM_UNMASKED UINT64_MAX
 
 /* Ranges of the table's space that read as zeros because nothing could read them. */
@@ -48,7 +48,7 @@ static_assert(sizeof(struct om_faults) == 8 + 16 * OM_FAULTS_MAX, "Python reads 
 struct om_windows; /* a small LRU cache of mappings, shared by tables and threads */
 
 struct om_table {
-    const struct om_run *runs;
+    const struct om_row *rows;
     uint64_t count;
     struct om_windows *windows; /* NULL: the table has no OM_WINDOW run */
     const uint8_t *mask;        /* a bit a page: clear means zeros, and the page is never touched */
@@ -56,8 +56,8 @@ struct om_table {
 };
 
 /*
- * window.c. `count` windows: of `least` bytes for a read somewhere, more for one that goes on, up to
- * `size`; both are powers of two. `words`: copy with aligned 64-bit loads only (arm64 maps old
+ * window.c. `count` windows: of `least` bytes for a read somewhere, more for one that goes on, up
+ * to `size`; both are powers of two. `words`: copy with aligned 64-bit loads only (arm64 maps old
  * memory as Device memory).
  */
 struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count, int words);
@@ -72,8 +72,8 @@ uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint6
                  struct om_faults *faults);
 
 /*
- * seek.c. The first offset from `offset` on that has data, or a hole, as lseek(2) has it: the end of
- * the table is a hole, too. OM_NOWHERE behind the end, and where no data follows.
+ * seek.c. The first offset from `offset` on that has data, or a hole, as lseek(2) has it: the end
+ * of the table is a hole, too. OM_NOWHERE behind the end, and where no data follows.
  */
 #define OM_HOLE_LEAST (UINT64_C(64) << 10) /* shorter stretches of zeros count as data */
 #define OM_NOWHERE UINT64_MAX
@@ -94,7 +94,7 @@ uint64_t om_read_now(const struct om_table *table, uint64_t offset, void *buf, u
 void om_read_ahead(const struct om_table *table, uint64_t offset, uint64_t size);
 
 /*
- * bits.c: bitmaps, least significant bit of each byte first, all of [from, to) inside the bitmap.
+ * bitmap.c: bitmaps, least significant bit of each byte first, all of [from, to) inside the bitmap.
  * How many bits from `from` on are like it; clears bits, counting those that were set; counts.
  */
 uint64_t om_bits_same(const uint8_t *bits, uint64_t from, uint64_t to);
@@ -109,7 +109,7 @@ uint64_t om_bits_runs(const uint8_t *bits, uint64_t from, uint64_t to, uint64_t 
                       struct om_range *out, uint64_t max);
 
 /*
- * pages.c: which pages of a kernel are kept, from its struct pages. Every number here was found
+ * sweep.c: which pages of a kernel are kept, from its struct pages. Every number here was found
  * by Python in the dead kernel's VMCOREINFO; a mask of 0, a width of 0 or a missing OM_HAS_ bit
  * turns off the rule that needs it, and every offset is inside the struct page all the same.
  */
@@ -134,7 +134,7 @@ struct om_rules {
     uint32_t orders; /* how many orders free blocks come in */
     uint32_t has;
     uint32_t buddy, unaccepted, offline, slab_type, hugetlb_type; /* values of _mapcount */
-    uint32_t least_type; /* a _mapcount below, unsigned, is none of them, nor is -1 */
+    uint32_t least_type;         /* a _mapcount below, unsigned, is none of them, nor is -1 */
     uint64_t tail_bit, anon_bit; /* in the words at `head` and at `mapping` */
     uint64_t lru, private_bit, swapcache, swapbacked, slab, head_bit, hwpoison, hugetlb_bit;
     uint64_t dtor_value;
@@ -169,14 +169,14 @@ struct om_ram {
  * follow it. `goes_on`: it belongs to the section of the piece before, whose last block may reach
  * into it.
  */
-struct om_span {
+struct om_chunk {
     uint64_t pfn, pages, offset, goes_on;
 };
 
 struct om_job {
     const struct om_table *table; /* om_sweep: the struct pages; om_zero: physical addresses */
-    const struct om_span *spans;
-    uint64_t span_count;
+    const struct om_chunk *chunks;
+    uint64_t chunk_count;
     const struct om_ram *ram;
     uint64_t ram_count;
     uint8_t *kept;
@@ -200,43 +200,46 @@ int om_sweep(const struct om_rules *rules, struct om_job *job);
 int om_zero(struct om_job *job);
 
 /*
- * opened.c, requests.c, serve.c, turn.c: reads answered without Python. `device` is /dev/fuse, mounted;
- * requests that are no reads of an open file go through `peer`, a SOCK_SEQPACKET socket, to whoever
- * holds its other end; that one's replies come back. Both descriptors are closed by om_serve_stop.
+ * openfiles.c, requests.c, server.c, turn.c: reads answered without Python. `device` is /dev/fuse,
+ * mounted; requests that are no reads of an open file go through `peer`, a SOCK_SEQPACKET socket,
+ * to whoever holds its other end; that one's replies come back. Both descriptors are closed by
+ * om_server_stop.
  */
-struct om_serve;
+struct om_server;
 
 /* [offset, offset + size) of the file `node` could not be read. */
-struct om_met {
+struct om_unreadable {
     uint64_t node, offset, size;
 };
-#define OM_MET_MAX 4096
+#define OM_UNREADABLE_MAX 4096
 
-/* Starts `threads` threads for reads and one that watches them. NULL and errno when it cannot, the descriptors as they were. */
-struct om_serve *om_serve_start(int device, int peer, uint32_t threads, int strict);
+/* Starts `threads` threads for reads and one that watches them. NULL and errno when it cannot, the
+ * descriptors as they were. */
+struct om_server *om_server_start(int device, int peer, uint32_t threads, int strict);
 
 /* An eventfd: readable when there are faults worth a word, or when it has ended. */
-int om_serve_wake(const struct om_serve *serve);
+int om_server_wake(const struct om_server *server);
 
 /* 0: serving; 1: unmounted; -errno: /dev/fuse failed. */
-int om_serve_ended(const struct om_serve *serve);
+int om_server_ended(const struct om_server *server);
 
-/* From now on, until om_serve_close, reads of `handle` are reads of `table`. 0 or -errno. */
-int om_serve_open(struct om_serve *serve, uint64_t handle, uint64_t node,
-                  const struct om_table *table);
+/* From now on, until om_server_close, reads of `handle` are reads of `table`. 0 or -errno. */
+int om_server_open(struct om_server *server, uint64_t handle, uint64_t node,
+                   const struct om_table *table);
 
 /* Returns when no thread looks at the table any more. */
-void om_serve_close(struct om_serve *serve, uint64_t handle);
+void om_server_close(struct om_server *server, uint64_t handle);
 
 /* Moves what was met since the last call into out: its count; *lost bytes found no room. */
-uint32_t om_serve_met(struct om_serve *serve, struct om_met out[OM_MET_MAX], uint64_t *lost);
+uint32_t om_server_unreadable(struct om_server *server, struct om_unreadable out[OM_UNREADABLE_MAX],
+                              uint64_t *lost);
 
 /*
  * Ends the threads, whatever they wait for, and closes: a mount that is left is dead then. Returns
  * how many threads a source did not let go within a second or so: they may still read tables, and
  * end with the process.
  */
-uint32_t om_serve_stop(struct om_serve *serve);
+uint32_t om_server_stop(struct om_server *server);
 
 /* mount(2) of a fuse.oldmemfs, ro,nosuid,nodev,noexec; umount2(2), lazily. 0 or -errno. */
 int om_mount(const char *source, const char *target, const char *options);

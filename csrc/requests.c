@@ -14,7 +14,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "serve.h"
+#include "server.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -24,24 +24,24 @@
 #include <unistd.h>
 
 #define LONG_READ (64u << 10)
-#define CROWDED 64 /* long reads for which a crowd is remembered */
+#define CROWDED 64        /* long reads for which a crowd is remembered */
 #define MAX_WRITE OM_PAGE /* nobody writes, but the kernel demands room for it */
 
 /* A failure is not an error here: ENOENT, the request was given up; ENODEV, the mount is gone. */
-static void write_reply(const struct om_serve *serve, uint64_t unique, int error,
+static void write_reply(const struct om_server *server, uint64_t unique, int error,
                         unsigned char *data, size_t size)
 {
     struct fuse_out_header out = {
         .len = (uint32_t)(sizeof out + size), .error = error, .unique = unique};
     struct iovec parts[2] = {{&out, sizeof out}, {data, size}};
-    ssize_t written = writev(serve->device, parts, size ? 2 : 1);
+    ssize_t written = writev(server->device, parts, size ? 2 : 1);
     (void)written;
 }
 
-static void wake_python(const struct om_serve *serve)
+static void wake_python(const struct om_server *server)
 {
     uint64_t one = 1;
-    ssize_t written = write(serve->wake, &one, sizeof one); /* fails only if it is awake already */
+    ssize_t written = write(server->wake, &one, sizeof one); /* fails only if it is awake already */
     (void)written;
 }
 
@@ -49,58 +49,58 @@ static void wake_python(const struct om_serve *serve)
 static int answer(struct om_worker *worker, const struct fuse_in_header *in,
                   const struct fuse_read_in *wanted)
 {
-    struct om_serve *serve = worker->serve;
-    struct om_file *file = wanted->size <= OM_MAX_READ ? om_opened_hold(&serve->opened, wanted->fh)
-                                                    : NULL;
+    struct om_server *server = worker->server;
+    struct om_file *file =
+        wanted->size <= OM_MAX_READ ? om_openfiles_hold(&server->files, wanted->fh) : NULL;
     if (!file)
         return 0;
 
     uint64_t done = 0, part = 1;
     int error = 0;
     while (done < wanted->size && part > 0) {
-        part = om_read(file->table, wanted->offset + done, worker->data + done,
-                       wanted->size - done, &worker->faults);
+        part = om_read(file->table, wanted->offset + done, worker->data + done, wanted->size - done,
+                       &worker->faults);
         done += part;
-        if (atomic_load(&serve->stopping)) { /* the source was given up: these are not zeros */
+        if (atomic_load(&server->stopping)) { /* the source was given up: these are not zeros */
             error = -EIO;
             break;
         }
         if (worker->faults.count > 0) {
-            if (om_opened_met(&serve->opened, file, &worker->faults))
-                wake_python(serve);
-            error = serve->strict ? -EIO : 0;
+            if (om_openfiles_note(&server->files, file, &worker->faults))
+                wake_python(server);
+            error = server->strict ? -EIO : 0;
         }
     }
-    write_reply(serve, in->unique, error, worker->data, error ? 0 : (size_t)done);
+    write_reply(server, in->unique, error, worker->data, error ? 0 : (size_t)done);
     if (done >= LONG_READ && !error)
         om_read_ahead(file->table, wanted->offset + done, done);
-    om_opened_drop(&serve->opened, file);
+    om_openfiles_drop(&server->files, file);
     return 1;
 }
 
 /* Answers a search for data or a hole in a file that is registered; 0 when it is not. */
-static int answer_seek(struct om_serve *serve, const struct fuse_in_header *in,
+static int answer_seek(struct om_server *server, const struct fuse_in_header *in,
                        const struct fuse_lseek_in *wanted)
 {
-    struct om_file *file = om_opened_hold(&serve->opened, wanted->fh);
+    struct om_file *file = om_openfiles_hold(&server->files, wanted->fh);
     if (!file)
         return 0;
     int known = wanted->whence == SEEK_DATA || wanted->whence == SEEK_HOLE;
     uint64_t found = om_seek(file->table, wanted->offset, wanted->whence == SEEK_HOLE);
     struct fuse_lseek_out out = {.offset = found};
     int error = !known ? -EINVAL : found == OM_NOWHERE ? -ENXIO : 0;
-    write_reply(serve, in->unique, error, (unsigned char *)&out, error ? 0 : sizeof out);
-    om_opened_drop(&serve->opened, file);
+    write_reply(server, in->unique, error, (unsigned char *)&out, error ? 0 : sizeof out);
+    om_openfiles_drop(&server->files, file);
     return 1;
 }
 
-static void pass_on(struct om_serve *serve, const struct fuse_in_header *in, size_t size)
+static void pass_on(struct om_server *server, const struct fuse_in_header *in, size_t size)
 {
     if (in->opcode == FUSE_INIT)
-        atomic_store(&serve->greeting, in->unique);
-    while (send(serve->peer, in, size, MSG_NOSIGNAL) < 0) {
-        if (errno != EINTR || atomic_load(&serve->stopping)) {
-            write_reply(serve, in->unique, -EIO, NULL, 0);
+        atomic_store(&server->greeting, in->unique);
+    while (send(server->peer, in, size, MSG_NOSIGNAL) < 0) {
+        if (errno != EINTR || atomic_load(&server->stopping)) {
+            write_reply(server, in->unique, -EIO, NULL, 0);
             return;
         }
     }
@@ -112,38 +112,38 @@ static void handle(struct om_worker *worker, size_t size, int last)
     const struct fuse_in_header *in = (const void *)worker->request;
     const struct fuse_read_in *wanted = (const void *)(in + 1);
     const struct fuse_lseek_in *sought = (const void *)(in + 1);
-    struct om_serve *serve = worker->serve;
+    struct om_server *server = worker->server;
 
     if (in->opcode == FUSE_READ && size >= sizeof *in + sizeof *wanted && !last &&
         answer(worker, in, wanted))
         return;
     if (in->opcode == FUSE_LSEEK && size >= sizeof *in + sizeof *sought &&
-        answer_seek(serve, in, sought))
+        answer_seek(server, in, sought))
         return;
     /* No read is given up half way, and the library would keep an interrupt of one for ever. */
     if (in->opcode != FUSE_INTERRUPT)
-        pass_on(serve, in, size);
+        pass_on(server, in, size);
 }
 
 /* Waits for a request: its size; 0 when there will be no more. */
 static size_t next_request(struct om_worker *worker)
 {
-    struct om_serve *serve = worker->serve;
+    struct om_server *server = worker->server;
 
-    while (!atomic_load(&serve->stopping)) {
-        ssize_t size = read(serve->device, worker->request, OM_REQUEST_ROOM);
+    while (!atomic_load(&server->stopping)) {
+        ssize_t size = read(server->device, worker->request, OM_REQUEST_ROOM);
         if (size >= (ssize_t)sizeof(struct fuse_in_header))
             return (size_t)size;
         if (size >= 0 || errno == ENODEV || errno == ECONNABORTED) {
-            atomic_store(&serve->ended, 1);
+            atomic_store(&server->ended, 1);
             break;
         }
         if (errno != EINTR && errno != EAGAIN && errno != ENOENT) {
-            atomic_store(&serve->ended, -errno);
+            atomic_store(&server->ended, -errno);
             break;
         }
     }
-    wake_python(serve);
+    wake_python(server);
     return 0;
 }
 
@@ -153,18 +153,18 @@ static size_t next_request(struct om_worker *worker)
  */
 static int is_worth_help(const struct om_worker *worker)
 {
-    struct om_serve *serve = worker->serve;
+    struct om_server *server = worker->server;
     const struct fuse_in_header *in = (const void *)worker->request;
     const struct fuse_read_in *wanted = (const void *)(in + 1);
-    struct pollfd device = {.fd = serve->device, .events = POLLIN};
+    struct pollfd device = {.fd = server->device, .events = POLLIN};
 
-    if (in->opcode != FUSE_READ || wanted->size < LONG_READ || !serve->parallel)
+    if (in->opcode != FUSE_READ || wanted->size < LONG_READ || !server->parallel)
         return 0;
     if (poll(&device, 1, 0) > 0)
-        serve->crowded = CROWDED;
-    else if (serve->crowded > 0)
-        serve->crowded--;
-    return serve->crowded > 0;
+        server->crowded = CROWDED;
+    else if (server->crowded > 0)
+        server->crowded--;
+    return server->crowded > 0;
 }
 
 /*
@@ -175,27 +175,27 @@ static int is_worth_help(const struct om_worker *worker)
 void *om_worker_body(void *argument)
 {
     struct om_worker *worker = argument;
-    struct om_serve *serve = worker->serve;
+    struct om_server *server = worker->server;
 
-    om_give_up = &serve->stopping;
-    while (om_turn_take(serve)) {
+    om_give_up = &server->stopping;
+    while (om_turn_take(server)) {
         int mine = 1;
         while (mine) {
             size_t size = next_request(worker);
             if (size == 0) {
-                om_turn_give(serve);
+                om_turn_give(server);
                 return NULL;
             }
-            unsigned waiting = atomic_load(&serve->waiting);
+            unsigned waiting = atomic_load(&server->waiting);
             int share = waiting > 0 && is_worth_help(worker);
             if (share && waiting > 1) {
-                om_turn_give(serve);
+                om_turn_give(server);
                 handle(worker, size, 0);
                 mine = 0;
             } else {
-                uint64_t busy = om_turn_busy(serve, share);
+                uint64_t busy = om_turn_busy(server, share);
                 handle(worker, size, waiting == 0);
-                mine = om_turn_keep(serve, busy);
+                mine = om_turn_keep(server, busy);
             }
         }
     }
@@ -203,28 +203,28 @@ void *om_worker_body(void *argument)
 }
 
 /* The library asks for room for writes of a MiB: requests stay small if there are none. */
-static void shrink_writes(struct om_serve *serve, size_t size)
+static void shrink_writes(struct om_server *server, size_t size)
 {
-    const struct fuse_out_header *out = (const void *)serve->reply;
-    struct fuse_init_out *init = (void *)(serve->reply + sizeof *out);
+    const struct fuse_out_header *out = (const void *)server->reply;
+    struct fuse_init_out *init = (void *)(server->reply + sizeof *out);
 
     if (size >= sizeof *out + FUSE_COMPAT_22_INIT_OUT_SIZE && !out->error &&
-        out->unique == atomic_load(&serve->greeting) && init->max_write > MAX_WRITE)
+        out->unique == atomic_load(&server->greeting) && init->max_write > MAX_WRITE)
         init->max_write = MAX_WRITE;
 }
 
 void *om_replier_body(void *argument)
 {
-    struct om_serve *serve = argument;
+    struct om_server *server = argument;
 
     for (;;) {
-        ssize_t size = recv(serve->peer, serve->reply, OM_REPLY_ROOM, 0);
+        ssize_t size = recv(server->peer, server->reply, OM_REPLY_ROOM, 0);
         if (size < 0 && errno == EINTR)
             continue;
         if (size <= 0)
             return NULL;
-        shrink_writes(serve, (size_t)size);
-        ssize_t written = write(serve->device, serve->reply, (size_t)size);
+        shrink_writes(server, (size_t)size);
+        ssize_t written = write(server->device, server->reply, (size_t)size);
         (void)written; /* as in write_reply */
     }
 }

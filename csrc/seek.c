@@ -1,7 +1,7 @@
 /*
  * seek.c: where a table has holes, for SEEK_DATA and SEEK_HOLE.
  *
- * A hole is what reads as zeros by definition: OM_ZERO runs, and pages that the mask leaves out.
+ * A hole is what reads as zeros by definition: OM_ZERO rows, and pages that the mask leaves out.
  * Bytes are never looked at. What cannot be read is data: it must be read to be reported. Shorter
  * stretches of zeros than OM_HOLE_LEAST are data, too: to skip them costs more than to copy them.
  */
@@ -10,15 +10,15 @@
 #endif
 #include "internal.h"
 
-/* How many bytes of the run from offset on are alike: zeros by definition, or not. */
-static uint64_t alike(const struct om_table *table, const struct om_run *run, uint64_t offset,
+/* How many bytes of the row from offset on are alike: zeros by definition, or not. */
+static uint64_t alike(const struct om_table *table, const struct om_row *row, uint64_t offset,
                       int *zeros)
 {
-    uint64_t rest = run->start + run->size - offset;
-    *zeros = run->kind == OM_ZERO;
-    if (*zeros || run->mask == OM_UNMASKED)
+    uint64_t rest = row->start + row->size - offset;
+    *zeros = row->kind == OM_ZERO;
+    if (*zeros || row->mask == OM_UNMASKED)
         return rest;
-    uint64_t at = run->mask + (offset - run->start);
+    uint64_t at = row->mask + (offset - row->start);
     uint64_t page = at >> table->mask_shift, last = (at + rest - 1) >> table->mask_shift;
     uint64_t same = om_bits_same(table->mask, page, last + 1);
     uint64_t size = ((page + same) << table->mask_shift) - at;
@@ -30,20 +30,20 @@ uint64_t om_seek(const struct om_table *table, uint64_t offset, int hole)
 {
     if (table->count == 0)
         return OM_NOWHERE;
-    const struct om_run *run = &table->runs[table->count - 1];
-    uint64_t size = run->start + run->size;
+    const struct om_row *row = &table->rows[table->count - 1];
+    uint64_t size = row->start + row->size;
     if (offset >= size)
         return OM_NOWHERE;
 
     uint64_t at = offset, first = offset; /* [first, at) are zeros */
-    run = om_find_run(table, offset);
+    row = om_find_row(table, offset);
     while (at < size) {
-        if (at >= run->start + run->size) {
-            run++;
+        if (at >= row->start + row->size) {
+            row++;
             continue;
         }
         int zeros;
-        uint64_t n = alike(table, run, at, &zeros);
+        uint64_t n = alike(table, row, at, &zeros);
         if (!zeros) {
             if (!hole)
                 return at - offset >= OM_HOLE_LEAST ? at : offset;

@@ -1,4 +1,4 @@
-/* table.c: reading a table: find the run, then one switch. */
+/* table.c: reading a table: find the row, then one switch. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -30,17 +29,17 @@ int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size)
     return 1;
 }
 
-const struct om_run *om_find_run(const struct om_table *table, uint64_t offset)
+const struct om_row *om_find_row(const struct om_table *table, uint64_t offset)
 {
     uint64_t low = 0, high = table->count;
     while (high - low > 1) {
         uint64_t middle = low + (high - low) / 2;
-        if (table->runs[middle].start <= offset)
+        if (table->rows[middle].start <= offset)
             low = middle;
         else
             high = middle;
     }
-    return &table->runs[low];
+    return &table->rows[low];
 }
 
 _Thread_local const atomic_int *om_give_up;
@@ -71,14 +70,14 @@ static ssize_t pread_again(int fd, void *buf, uint64_t size, uint64_t at)
 }
 
 /* As om_window_copy, with pread(2): a failing stretch is retried page by page. */
-static uint64_t pread_copy(const struct om_run *run, uint64_t at, void *buf, uint64_t size,
+static uint64_t pread_copy(const struct om_row *row, uint64_t at, void *buf, uint64_t size,
                            uint64_t *bad)
 {
     uint64_t page_rest = OM_PAGE - at % OM_PAGE;
-    ssize_t got = pread_again(run->fd, buf, size, at);
+    ssize_t got = pread_again(row->fd, buf, size, at);
     if (got < 0 && size > page_rest && !gives_up()) {
         size = page_rest;
-        got = pread_again(run->fd, buf, size, at);
+        got = pread_again(row->fd, buf, size, at);
     }
     if (got > 0)
         return (uint64_t)got;
@@ -87,14 +86,14 @@ static uint64_t pread_copy(const struct om_run *run, uint64_t at, void *buf, uin
     return 0;
 }
 
-/* One stretch inside one run: returns the bytes of buf that are done, faulty ones included. */
-static uint64_t read_run(const struct om_table *table, const struct om_run *run, uint64_t offset,
+/* One stretch inside one row: returns the bytes of buf that are done, faulty ones included. */
+static uint64_t read_row(const struct om_table *table, const struct om_row *row, uint64_t offset,
                          unsigned char *buf, uint64_t size, struct om_faults *faults)
 {
-    uint64_t at = run->at + (offset - run->start);
+    uint64_t at = row->at + (offset - row->start);
     uint64_t done = 0, bad = size;
 
-    switch ((enum om_kind)run->kind) {
+    switch ((enum om_kind)row->kind) {
     case OM_ZERO:
         memset(buf, 0, size);
         return size;
@@ -102,10 +101,10 @@ static uint64_t read_run(const struct om_table *table, const struct om_run *run,
         memcpy(buf, (const void *)(uintptr_t)at, size); /* NOLINT: Python owns the bytes */
         return size;
     case OM_PREAD:
-        done = pread_copy(run, at, buf, size, &bad);
+        done = pread_copy(row, at, buf, size, &bad);
         break;
     case OM_WINDOW:
-        done = om_window_copy(table->windows, run, at, buf, size, &bad);
+        done = om_window_copy(table->windows, row, at, buf, size, &bad);
         break;
     case OM_HOLE:
         break;
@@ -118,18 +117,17 @@ static uint64_t read_run(const struct om_table *table, const struct om_run *run,
     return bad;
 }
 
-/* As read_run, as far as the mask says the same: a page that is left out is not even looked at. */
-static uint64_t read_masked(const struct om_table *table, const struct om_run *run,
-                            uint64_t offset, unsigned char *buf, uint64_t size,
-                            struct om_faults *faults)
+/* As read_row, as far as the mask says the same: a page that is left out is not even looked at. */
+static uint64_t read_masked(const struct om_table *table, const struct om_row *row, uint64_t offset,
+                            unsigned char *buf, uint64_t size, struct om_faults *faults)
 {
-    uint64_t at = run->mask + (offset - run->start);
+    uint64_t at = row->mask + (offset - row->start);
     uint64_t page = at >> table->mask_shift;
     uint64_t last = (at + size - 1) >> table->mask_shift;
     uint64_t same = om_bits_same(table->mask, page, last + 1);
     size = min_u64(size, ((page + same) << table->mask_shift) - at);
     if (table->mask[page / 8] >> page % 8 & 1)
-        return read_run(table, run, offset, buf, size, faults);
+        return read_row(table, row, offset, buf, size, faults);
     memset(buf, 0, size);
     return size;
 }
@@ -140,23 +138,23 @@ uint64_t om_read(const struct om_table *table, uint64_t offset, void *buf, uint6
     faults->count = 0;
     if (table->count == 0)
         return 0;
-    const struct om_run *end = table->runs + table->count;
+    const struct om_row *end = table->rows + table->count;
     uint64_t table_size = end[-1].start + end[-1].size;
     if (offset >= table_size)
         return 0;
     size = min_u64(size, table_size - offset);
 
-    const struct om_run *run = om_find_run(table, offset);
+    const struct om_row *row = om_find_row(table, offset);
     uint64_t done = 0;
     while (done < size) {
         uint64_t here = offset + done;
-        if (here >= run->start + run->size) {
-            run++;
+        if (here >= row->start + row->size) {
+            row++;
             continue;
         }
-        uint64_t part = min_u64(size - done, run->start + run->size - here);
-        uint64_t n = (run->mask == OM_UNMASKED ? read_run : read_masked)(
-            table, run, here, (unsigned char *)buf + done, part, faults);
+        uint64_t part = min_u64(size - done, row->start + row->size - here);
+        uint64_t n = (row->mask == OM_UNMASKED ? read_row : read_masked)(
+            table, row, here, (unsigned char *)buf + done, part, faults);
         if (n == 0)
             break;
         done += n;
@@ -179,14 +177,9 @@ void om_read_ahead(const struct om_table *table, uint64_t offset, uint64_t size)
 {
     if (table->count == 0)
         return;
-    const struct om_run *run = om_find_run(table, offset);
-    if (run->kind != OM_WINDOW || offset - run->start >= run->size)
+    const struct om_row *row = om_find_row(table, offset);
+    if (row->kind != OM_WINDOW || offset - row->start >= row->size)
         return;
-    uint64_t skipped = offset - run->start;
-    om_window_ahead(table->windows, run, run->at + skipped, min_u64(size, run->size - skipped));
-}
-
-int om_hide_process(void)
-{
-    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    uint64_t skipped = offset - row->start;
+    om_window_ahead(table->windows, row, row->at + skipped, min_u64(size, row->size - skipped));
 }

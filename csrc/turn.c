@@ -14,7 +14,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "serve.h"
+#include "server.h"
 
 #include <time.h>
 
@@ -22,40 +22,40 @@
 #define SECOND 1000000000
 #define SHARE 1u /* in `busy`, below the request's number */
 
-void om_turn_init(struct om_serve *serve)
+void om_turn_init(struct om_server *server)
 {
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_mutex_init(&serve->lock, NULL);
-    pthread_cond_init(&serve->free, NULL);
-    pthread_cond_init(&serve->stir, &clock);
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_cond_init(&server->free, NULL);
+    pthread_cond_init(&server->stir, &clock);
     pthread_condattr_destroy(&clock);
 }
 
-void om_turn_clear(struct om_serve *serve)
+void om_turn_clear(struct om_server *server)
 {
-    pthread_cond_destroy(&serve->stir);
-    pthread_cond_destroy(&serve->free);
-    pthread_mutex_destroy(&serve->lock);
+    pthread_cond_destroy(&server->stir);
+    pthread_cond_destroy(&server->free);
+    pthread_mutex_destroy(&server->lock);
 }
 
-void om_turn_end(struct om_serve *serve)
+void om_turn_end(struct om_server *server)
 {
-    pthread_mutex_lock(&serve->lock);
-    pthread_cond_broadcast(&serve->free);
-    pthread_cond_broadcast(&serve->stir);
-    pthread_mutex_unlock(&serve->lock);
+    pthread_mutex_lock(&server->lock);
+    pthread_cond_broadcast(&server->free);
+    pthread_cond_broadcast(&server->stir);
+    pthread_mutex_unlock(&server->lock);
 }
 
 /* Takes the turn away from a worker that is still at the request `busy`; under the lock. */
-static void take_away(struct om_serve *serve, uint64_t busy)
+static void take_away(struct om_server *server, uint64_t busy)
 {
-    if (atomic_compare_exchange_strong(&serve->busy, &busy, 0))
-        serve->taken = 0;
+    if (atomic_compare_exchange_strong(&server->busy, &busy, 0))
+        server->taken = 0;
 }
 
-static void wait_a_tick(struct om_serve *serve)
+static void wait_a_tick(struct om_server *server)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -64,78 +64,78 @@ static void wait_a_tick(struct om_serve *serve)
         until.tv_nsec -= SECOND;
         until.tv_sec++;
     }
-    pthread_cond_timedwait(&serve->stir, &serve->lock, &until);
+    pthread_cond_timedwait(&server->stir, &server->lock, &until);
 }
 
 /* Waits until the turn is free, or takes it away from a worker that is stuck; under the lock. */
-static void watch(struct om_serve *serve)
+static void watch(struct om_server *server)
 {
     uint64_t seen = 0, numbered = 0;
 
-    while (serve->taken && !atomic_load(&serve->stopping)) {
-        uint64_t busy = atomic_load(&serve->busy);
+    while (server->taken && !atomic_load(&server->stopping)) {
+        uint64_t busy = atomic_load(&server->busy);
         if (busy && busy == seen) {
-            take_away(serve, busy);
-        } else if (!busy && numbered == atomic_load(&serve->numbered)) {
+            take_away(server, busy);
+        } else if (!busy && numbered == atomic_load(&server->numbered)) {
             /* om_turn_busy sets `busy` before it looks at `asleep`: one of us sees the other. */
-            atomic_store(&serve->asleep, 1);
-            if (!atomic_load(&serve->busy))
-                pthread_cond_wait(&serve->stir, &serve->lock);
-            atomic_store(&serve->asleep, 0);
+            atomic_store(&server->asleep, 1);
+            if (!atomic_load(&server->busy))
+                pthread_cond_wait(&server->stir, &server->lock);
+            atomic_store(&server->asleep, 0);
         } else {
-            numbered = atomic_load(&serve->numbered);
+            numbered = atomic_load(&server->numbered);
             seen = busy;
-            wait_a_tick(serve);
+            wait_a_tick(server);
         }
     }
 }
 
-int om_turn_take(struct om_serve *serve)
+int om_turn_take(struct om_server *server)
 {
-    pthread_mutex_lock(&serve->lock);
-    unsigned others = atomic_fetch_add(&serve->waiting, 1);
-    uint64_t busy = atomic_load(&serve->busy);
+    pthread_mutex_lock(&server->lock);
+    unsigned others = atomic_fetch_add(&server->waiting, 1);
+    uint64_t busy = atomic_load(&server->busy);
     if (busy & SHARE && others > 0)
-        take_away(serve, busy);
-    while (serve->taken && !atomic_load(&serve->stopping)) {
-        if (serve->watched) {
-            pthread_cond_wait(&serve->free, &serve->lock);
+        take_away(server, busy);
+    while (server->taken && !atomic_load(&server->stopping)) {
+        if (server->watched) {
+            pthread_cond_wait(&server->free, &server->lock);
         } else {
-            serve->watched = 1;
-            watch(serve);
-            serve->watched = 0;
+            server->watched = 1;
+            watch(server);
+            server->watched = 0;
         }
     }
-    int taken = !atomic_load(&serve->stopping);
+    int taken = !atomic_load(&server->stopping);
     if (taken)
-        serve->taken = 1;
-    atomic_fetch_sub(&serve->waiting, 1);
-    pthread_cond_signal(&serve->free); /* the next one watches */
-    pthread_mutex_unlock(&serve->lock);
+        server->taken = 1;
+    atomic_fetch_sub(&server->waiting, 1);
+    pthread_cond_signal(&server->free); /* the next one watches */
+    pthread_mutex_unlock(&server->lock);
     return taken;
 }
 
-void om_turn_give(struct om_serve *serve)
+void om_turn_give(struct om_server *server)
 {
-    pthread_mutex_lock(&serve->lock);
-    serve->taken = 0;
-    pthread_cond_signal(&serve->stir);
-    pthread_mutex_unlock(&serve->lock);
+    pthread_mutex_lock(&server->lock);
+    server->taken = 0;
+    pthread_cond_signal(&server->stir);
+    pthread_mutex_unlock(&server->lock);
 }
 
-uint64_t om_turn_busy(struct om_serve *serve, int share)
+uint64_t om_turn_busy(struct om_server *server, int share)
 {
-    uint64_t busy = (atomic_fetch_add(&serve->numbered, 1) + 1) << 1 | (share ? SHARE : 0);
-    atomic_store(&serve->busy, busy);
-    if (atomic_load(&serve->asleep)) {
-        pthread_mutex_lock(&serve->lock);
-        pthread_cond_signal(&serve->stir);
-        pthread_mutex_unlock(&serve->lock);
+    uint64_t busy = (atomic_fetch_add(&server->numbered, 1) + 1) << 1 | (share ? SHARE : 0);
+    atomic_store(&server->busy, busy);
+    if (atomic_load(&server->asleep)) {
+        pthread_mutex_lock(&server->lock);
+        pthread_cond_signal(&server->stir);
+        pthread_mutex_unlock(&server->lock);
     }
     return busy;
 }
 
-int om_turn_keep(struct om_serve *serve, uint64_t busy)
+int om_turn_keep(struct om_server *server, uint64_t busy)
 {
-    return atomic_compare_exchange_strong(&serve->busy, &busy, 0);
+    return atomic_compare_exchange_strong(&server->busy, &busy, 0);
 }

@@ -161,8 +161,9 @@ void om_windows_free(struct om_windows *windows)
     free(windows);
 }
 
-/* Maps [at, at + size), rounded to it, or as much of it as the kernel grants: a page at the least. */
-static int map_from(struct window *window, const struct om_run *run, uint64_t at, uint64_t size,
+/* Maps [at, at + size), rounded to it, or as much of it as the kernel grants: a page at the least.
+ */
+static int map_from(struct window *window, const struct om_row *row, uint64_t at, uint64_t size,
                     uint64_t grain)
 {
     for (; size >= OM_PAGE; size /= 2) {
@@ -170,13 +171,13 @@ static int map_from(struct window *window, const struct om_run *run, uint64_t at
             grain = size;
         uint64_t lo = at / grain * grain;
         uint64_t hi = lo + size;
-        if (lo < run->lo)
-            lo = run->lo;
-        if (hi > run->hi || hi < lo)
-            hi = run->hi;
-        void *map = mmap(NULL, hi - lo, PROT_READ, MAP_SHARED, run->fd, (off_t)lo);
+        if (lo < row->lo)
+            lo = row->lo;
+        if (hi > row->hi || hi < lo)
+            hi = row->hi;
+        void *map = mmap(NULL, hi - lo, PROT_READ, MAP_SHARED, row->fd, (off_t)lo);
         if (map != MAP_FAILED) {
-            window->fd = run->fd;
+            window->fd = row->fd;
             window->lo = lo;
             window->hi = hi;
             window->map = map;
@@ -190,7 +191,7 @@ static int map_from(struct window *window, const struct om_run *run, uint64_t at
  * How much to map for a miss: little for a read somewhere, since /dev/mem maps every page at once;
  * twice the window that ends near here, up to the largest, for one that goes on.
  */
-static uint64_t size_for(const struct om_windows *windows, const struct om_run *run, uint64_t at,
+static uint64_t size_for(const struct om_windows *windows, const struct om_row *row, uint64_t at,
                          uint64_t wanted)
 {
     uint64_t size = windows->least;
@@ -198,16 +199,16 @@ static uint64_t size_for(const struct om_windows *windows, const struct om_run *
         size *= 2;
     for (uint32_t i = 0; i < windows->count; i++) {
         const struct window *window = &windows->slots[i];
-        if (window->used && window->fd == run->fd && at >= window->hi &&
+        if (window->used && window->fd == row->fd && at >= window->hi &&
             at - window->hi < windows->least && 2 * (window->hi - window->lo) > size)
             size = 2 * (window->hi - window->lo);
     }
     return size < windows->size ? size : windows->size;
 }
 
-static int holds(const struct window *window, const struct om_run *run, uint64_t at)
+static int holds(const struct window *window, const struct om_row *row, uint64_t at)
 {
-    return window->used && window->fd == run->fd && at >= window->lo && at < window->hi;
+    return window->used && window->fd == row->fd && at >= window->lo && at < window->hi;
 }
 
 /*
@@ -215,7 +216,7 @@ static int holds(const struct window *window, const struct om_run *run, uint64_t
  * is served by another window does not wait while this one is mapped. Where every window has
  * users, perhaps in a source that hangs, `own` is mapped, as small as possible: nobody waits.
  */
-static struct window *acquire(struct om_windows *windows, const struct om_run *run, uint64_t at,
+static struct window *acquire(struct om_windows *windows, const struct om_row *row, uint64_t at,
                               uint64_t wanted, struct window *own)
 {
     struct window *found = NULL, *oldest = NULL;
@@ -223,22 +224,22 @@ static struct window *acquire(struct om_windows *windows, const struct om_run *r
     pthread_mutex_lock(&windows->lock);
     for (uint32_t i = 0; i < windows->count && !found; i++) {
         struct window *window = &windows->slots[i];
-        if (holds(window, run, at))
+        if (holds(window, row, at))
             found = window;
         else if (window->users == 0 && (!oldest || window->used < oldest->used))
             oldest = window;
     }
     if (!found && !oldest) {
         pthread_mutex_unlock(&windows->lock);
-        return map_from(own, run, at, windows->least, windows->least) ? own : NULL;
+        return map_from(own, row, at, windows->least, windows->least) ? own : NULL;
     }
     if (!found) {
-        uint64_t size = size_for(windows, run, at, wanted);
+        uint64_t size = size_for(windows, row, at, wanted);
         oldest->users = 1;
         oldest->used = 0;
         pthread_mutex_unlock(&windows->lock);
         unmap(oldest);
-        int mapped = map_from(oldest, run, at, size, windows->least);
+        int mapped = map_from(oldest, row, at, size, windows->least);
         pthread_mutex_lock(&windows->lock);
         oldest->users = 0;
         if (mapped)
@@ -263,14 +264,14 @@ static void release(struct om_windows *windows, struct window *window, struct wi
     pthread_mutex_unlock(&windows->lock);
 }
 
-uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, uint64_t at,
+uint64_t om_window_copy(struct om_windows *windows, const struct om_row *row, uint64_t at,
                         void *buf, uint64_t size, uint64_t *bad)
 {
     uint64_t page_rest = OM_PAGE - at % OM_PAGE;
     *bad = size < page_rest ? size : page_rest;
 
     struct window own = {.map = NULL};
-    struct window *window = acquire(windows, run, at, size, &own);
+    struct window *window = acquire(windows, row, at, size, &own);
     if (!window)
         return 0;
     uint64_t part = size < window->hi - at ? size : window->hi - at;
@@ -279,14 +280,14 @@ uint64_t om_window_copy(struct om_windows *windows, const struct om_run *run, ui
     return part;
 }
 
-void om_window_ahead(struct om_windows *windows, const struct om_run *run, uint64_t at,
+void om_window_ahead(struct om_windows *windows, const struct om_row *row, uint64_t at,
                      uint64_t size)
 {
     struct window own = {.map = NULL};
     struct window *window = &own;
     uint64_t end = at + size;
 
-    while (at < end && (window = acquire(windows, run, at, end - at, &own)) != NULL) {
+    while (at < end && (window = acquire(windows, row, at, end - at, &own)) != NULL) {
         at = window == &own ? end : window->hi;
         release(windows, window, &own);
     }

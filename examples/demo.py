@@ -9,7 +9,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "tests"))
 
-from image import HEADER, LOAD, Segment, crashed, vmcore_of
+from support.image import HEADER, LOAD, Segment, crashed, vmcore_of
 
 
 def show(*words: str) -> None:

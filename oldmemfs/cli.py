@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
+from .commands.output import put, visible
 from .errors import OldmemError, UsageError, shortage
 from .options import Options, parse
-from .output import put, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,9 @@ def _source(name: str) -> str | None:
 def _mount(command: Command, options: Options) -> int:
     if not 1 <= len(command.names) <= 2:
         raise UsageError("give [SOURCE] MOUNTPOINT; oldmemfs --help shows how")
-    from . import bind, daemon, mount, notify, show
+    from .commands import show
+    from .fuse import bind, mount
+    from .host import daemon, notify
 
     mountpoint = os.path.realpath(command.names[-1])
     path = _source(command.names[0]) if len(command.names) == 2 else None
@@ -136,7 +138,7 @@ def _mount(command: Command, options: Options) -> int:
     catalog = show.open_catalog(path, options)
     if options.bind:
         bind.check_view(options.bind, [view.name for view in catalog.views])
-    manner = mount.Manner(
+    manner = mount.MountSettings(
         strict=options.strict,
         direct_io=options.cache != "pages",
         allow=options.allow,
@@ -162,7 +164,7 @@ def _mount(command: Command, options: Options) -> int:
         daemon.outlive_others()
     follow = daemon.follow_root if daemon.survive_switch_root() else None
     notify.tell("STATUS=preparing the views")
-    mount.serve(catalog, mountpoint, manner, ready, follow)
+    mount.mount_and_serve(catalog, mountpoint, manner, ready, follow)
     notify.tell("STOPPING=1")
     return 0
 
@@ -171,14 +173,14 @@ def run(command: Command) -> int:
     """Do what the command line says; the exit status."""
     options = parse(command.lists)
     if command.action in ("list", "info"):
-        from . import show
+        from .commands import show
 
         paths = [_source(name) for name in command.names] or [None]
         if command.action == "list":
             return show.layouts(paths, options)
         return show.info(paths, options, scan=command.scan, as_json=command.json)
     if command.action == "check":
-        from . import check
+        from .commands import check
 
         return check.report(options)
     if command.action == "help":

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from golden import FOLDER, golden_sets
 from hypothesis import HealthCheck, settings
+from support.recorded import FOLDER, golden_sets
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # How ``tests/vm/each.py`` names a machine, at the beginning of a test's parameters.
 MACHINE = re.compile(r"(?<=\[)[\w.-]+:")
 
-# No clock decides: on a busy machine drawing an example may take long. tests/budget.py bounds
-# what is to be bounded.
+# No clock decides: on a busy machine drawing an example may take long. tests/support/budget.py
+# bounds what is to be bounded.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -27,7 +27,7 @@ fixed=""
 ! setarch -R true 2>/dev/null || fixed="setarch -R"
 # shellcheck disable=SC2086 # a list of words is meant
 PYTHONPATH=build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0 \
-    $fixed .venv/bin/pytest -q -m "not vm" -p no:cacheprovider tests/test_table.py tests/test_memory.py tests/test_mount.py
+    $fixed .venv/bin/pytest -q -m "not vm" -p no:cacheprovider tests/maps/test_table.py tests/maps/test_memory.py tests/fuse/test_mount.py
 
 # Side by side, each file or machine in one process, those that take long first.
 exec .venv/bin/pytest -m "$vm" -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder "$@"

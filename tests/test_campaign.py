@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import campaign
 import pytest
-from damage import Target
-from golden import each_golden
-from mounting import needs_mount
+from support.damage import Target
+from support.mounting import needs_mount
+from support.recorded import each_golden
+from tools import campaign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

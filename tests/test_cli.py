@@ -7,12 +7,12 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from image import HEADER, LOAD, NOTE, Blob, Image, Segment, crashed, vmcore_of
-from mounting import OLDMEMFS, run
-from reading import catalog_of, plan_of, read_all
+from support.catalogs import catalog_of, plan_of, read_all
+from support.image import HEADER, LOAD, NOTE, Blob, Image, Segment, crashed, vmcore_of
+from support.mounting import OLDMEMFS, run
 
-from oldmemfs import check
 from oldmemfs.cli import read_arguments
+from oldmemfs.commands import check
 from oldmemfs.errors import SourceError, UsageError
 from oldmemfs.options import Piece, number, parse
 from oldmemfs.ranges import Range
@@ -128,7 +128,7 @@ def test_a_vmem_above_3_gib_is_told_its_map(
     def find(_: object, path: str) -> int:
         raise UsageError(f"{path}: no header")
 
-    monkeypatch.setattr(raw.blobscan, "find", find)  # the search through 4 GiB takes its time
+    monkeypatch.setattr(raw.findheader, "find", find)  # the search through 4 GiB takes its time
     path = tmp_path / "vm.vmem"
     for size, options, wanted in (
         (4 << 30, "", "; a .vmem of this size needs -o "),

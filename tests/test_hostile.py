@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import image
 import pytest
-from budget import cpu_seconds
-from hostile import KERNELS, check_core, check_header, check_kernel, check_notes, check_text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reading import catalog_of, plan_of, read_all
+from support import image
+from support.budget import cpu_seconds
+from support.catalogs import catalog_of, plan_of, read_all
+from support.hostile import KERNELS, check_core, check_header, check_kernel, check_notes, check_text
 
 from oldmemfs.errors import FormatError
-from oldmemfs.table import Kind, Row, Table
+from oldmemfs.maps.table import Kind, Row, Table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from mounting import run
+from support.mounting import run
 
 from oldmemfs import cli, options
 

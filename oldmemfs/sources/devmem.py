@@ -16,20 +16,21 @@ import platform
 import stat
 from typing import TYPE_CHECKING
 
-from .. import elfcore
-from ..dump import Dump, from_blob, of_file, physical_limit, restored, wanted
+from ..elf.header import PT_NOTE, check_machine
 from ..errors import FaultError, SourceError
-from ..files import open_read, read_text, reader
-from ..memory import Access, Memory, Run, place
+from ..host.files import open_read, read_text, reader
+from ..kernel.vmcoreinfo import parse_version
+from ..maps.memory import Access, Memory, Run, place
 from ..ranges import Range, round_down, round_up
-from ..vmcoreinfo import parse_version
 from . import liveheader
+from .build import from_blob, of_file, physical_limit, restored, wanted
 from .refusals import mappable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..elfcore import Header, Phdr
+    from ..dump import Dump
+    from ..elf.header import Header, Phdr
     from ..options import Options
 
 NAME = "devmem"
@@ -53,7 +54,7 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
     if not blob:
         raise SourceError("; ".join([origin, *warnings]))
     if options.arch != "any":
-        elfcore.check_machine(blob, options.arch or native_machine(), origin)
+        check_machine(blob, options.arch or native_machine(), origin)
     page_size = os.sysconf("SC_PAGE_SIZE")
     limit = physical_limit(blob.machine)
     ranges = [r for r in wanted(blob, page_size) if r.end <= limit]
@@ -130,7 +131,7 @@ def _over_vmcore(
     notes = b"".join(
         reader(VMCORE, fd)(p.offset, p.filesz)
         for p in header.phdrs
-        if p.type == elfcore.PT_NOTE and p.offset + p.filesz <= first
+        if p.type == PT_NOTE and p.offset + p.filesz <= first
     )
     moved = [a != p.paddr for a, p in zip(addresses, header.loads, strict=True)]
     return of_file(

@@ -10,16 +10,24 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from .. import elfcore
-from ..dump import of_file, physical_limit
-from ..elfcore import Header, Phdr
+from ..elf.header import (
+    PT_LOAD,
+    PT_NOTE,
+    Header,
+    Phdr,
+    check_machine,
+    parse_header,
+    unpack_phdrs,
+    with_phdrs,
+)
+from ..elf.notes import HEADER_SIZE, MAX_COUNT
+from ..elf.procvmcore import note_size
 from ..errors import FormatError, SourceError
-from ..files import image_size, kept_open, reader
-from ..memory import Access, Memory, Run, place
-from ..notes import HEADER_SIZE, MAX_COUNT
-from ..procvmcore import note_size
+from ..host.files import image_size, kept_open, reader
+from ..maps.memory import Access, Memory, Run, place
 from ..ranges import round_up
-from ..resident import Resident
+from .build import of_file, physical_limit
+from .tmpfs import TmpfsImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +56,9 @@ def _open(path: str, fd: int, options: Options) -> Dump:
         raise SourceError(f"{path}: not an ELF file")
     plain = path == VMCORE
     warnings: list[str] = []
-    header = elfcore.parse(reader(path, fd), 0, path) if plain else read_header(path, fd, warnings)
+    header = parse_header(reader(path, fd), 0, path) if plain else read_header(path, fd, warnings)
     if options.arch not in (None, "any"):
-        elfcore.check_machine(header, options.arch, path)
+        check_machine(header, options.arch, path)
     header = _only_physical(path, header, warnings)
     end = max([size, *(p.offset + p.filesz for p in header.loads)])
     if end > size:
@@ -69,7 +77,7 @@ def _open(path: str, fd: int, options: Options) -> Dump:
         runs.append(Run(p.paddr + p.filesz, p.memsz - p.filesz, -1, 0, Access.ZERO))
         lost.append(Run(p.paddr + there, p.filesz - there, -1, 0, Access.LOST))
     notes = _notes(path, fd, header, warnings)
-    resident = Resident(fd)
+    resident = TmpfsImage(fd)
     return of_file(
         header,
         Memory(tuple(resident.mapped([Run(0, size, fd, 0)])), resident.windows),
@@ -115,7 +123,7 @@ def read_header(path: str, fd: int, warnings: list[str]) -> Header:
             "the others is in `vmcore`, and in no other file"
         )
         count = _MAX_PHDRS
-    phdrs = elfcore.unpack_phdrs(read(at, count * row), bits, big)
+    phdrs = unpack_phdrs(read(at, count * row), bits, big)
     ehdr = read(0, 64 if bits == 64 else 52)
     machine = int.from_bytes(ehdr[18:20], "big" if big else "little")
     return Header(ehdr, bits, big, machine, tuple(phdrs))
@@ -126,23 +134,23 @@ def _only_physical(path: str, header: Header, warnings: list[str]) -> Header:
     limit = physical_limit(header.machine)
     kept: list[Phdr] = []
     for i, p in enumerate(header.phdrs):
-        if p.type == elfcore.PT_LOAD and p.filesz > p.memsz:
+        if p.type == PT_LOAD and p.filesz > p.memsz:
             raise FormatError(f"{path}: program header {i} has p_filesz above p_memsz")
-        if p.type == elfcore.PT_LOAD and p.paddr + p.memsz > limit:
+        if p.type == PT_LOAD and p.paddr + p.memsz > limit:
             warnings.append(
                 f"{path}: program header {i} cannot be memory: PT_LOAD of {p.memsz:#x} bytes at "
                 f"{p.paddr:#x}; it is in `vmcore` but not in `oldmem`"
             )
             continue
         kept.append(p)
-    loads = [p for p in kept if p.type == elfcore.PT_LOAD]
+    loads = [p for p in kept if p.type == PT_LOAD]
     if not loads:
         raise FormatError(f"{path}: no PT_LOAD: no memory in it")
     if len(loads) > 1 and not any(p.paddr for p in loads):
         raise FormatError(
             f"{path}: no PT_LOAD names a physical address: the core of a process, not of a kernel"
         )
-    return elfcore.with_phdrs(header, kept)
+    return with_phdrs(header, kept)
 
 
 def _notes(path: str, fd: int, header: Header, warnings: list[str]) -> bytes:
@@ -151,7 +159,7 @@ def _notes(path: str, fd: int, header: Header, warnings: list[str]) -> bytes:
     parts: list[bytes] = []
     size_left, count_left = _MAX_NOTES, MAX_COUNT
     for i, p in enumerate(header.phdrs):
-        if p.type != elfcore.PT_NOTE:
+        if p.type != PT_NOTE:
             continue
         where = f"{path}: program header {i}, a PT_NOTE of {p.filesz:#x} bytes"
         try:

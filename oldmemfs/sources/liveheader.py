@@ -6,16 +6,18 @@ import mmap
 import os
 from typing import TYPE_CHECKING
 
-from .. import cmdline, elfcore, procvmcore
-from ..dump import physical_limit
+from ..elf import procvmcore
+from ..elf.header import parse_header
 from ..errors import FaultError, FormatError, SourceError
-from ..files import open_read, read_bytes, read_text, reader
-from ..memory import Access, Memory, Run, place
+from ..host import cmdline
+from ..host.files import open_read, read_bytes, read_text, reader
+from ..maps.memory import Access, Memory, Run, place
+from ..maps.table import Windows
 from ..ranges import round_down
-from ..table import Windows
+from .build import physical_limit
 
 if TYPE_CHECKING:
-    from ..elfcore import Header
+    from ..elf.header import Header
     from ..options import Options
 
 _TREE = "/proc/device-tree"
@@ -43,7 +45,7 @@ def proc_vmcore(path: str, warnings: list[str]) -> tuple[int, Header] | None:
         warnings.append(str(error))
         return None
     try:
-        header = elfcore.parse(reader(path, fd), 0, path)
+        header = parse_header(reader(path, fd), 0, path)
     except FormatError as error:
         warnings.append(str(error))
         os.close(fd)
@@ -65,7 +67,7 @@ def _kcore() -> Memory | None:
     """
     try:
         fd = open_read("/proc/kcore")
-        header = elfcore.parse(reader("/proc/kcore", fd), 0, "/proc/kcore")
+        header = parse_header(reader("/proc/kcore", fd), 0, "/proc/kcore")
     except (SourceError, FormatError):
         return None
     limit = physical_limit(header.machine)
@@ -87,7 +89,7 @@ def blob(device: int, options: Options) -> tuple[Header | None, str]:
     """
     if isinstance(options.elfcorehdr, str):
         fd = open_read(options.elfcorehdr)
-        return elfcore.parse(reader(options.elfcorehdr, fd), 0, options.elfcorehdr), (
+        return parse_header(reader(options.elfcorehdr, fd), 0, options.elfcorehdr), (
             options.elfcorehdr
         )
     at, origin = options.elfcorehdr, "-o elfcorehdr="
@@ -104,7 +106,7 @@ def blob(device: int, options: Options) -> tuple[Header | None, str]:
         if memory is None:
             continue
         try:
-            return elfcore.parse(memory.read, at, name), f"{name} at {at:#x} ({origin})"
+            return parse_header(memory.read, at, name), f"{name} at {at:#x} ({origin})"
         except (FaultError, FormatError) as error:
             reasons.append(f"{name}: {error}")
     return None, f"no ELF header at {at:#x} ({origin}): {'; '.join(reasons)}"

@@ -6,18 +6,19 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .. import blobscan, elfcore
-from ..dump import Dump, from_blob
+from ..elf.header import check_machine, parse_header
 from ..errors import FaultError, FormatError, SourceError, UsageError
-from ..files import image_size, kept_open, open_read, reader
-from ..memory import Memory, Run, place
+from ..host.files import image_size, kept_open, open_read, reader
+from ..maps.memory import Memory, Run, place
 from ..options import Piece
 from ..ranges import Range
-from ..resident import Resident
-from . import foreign
+from . import findheader, otherformats
+from .build import from_blob
+from .tmpfs import TmpfsImage
 
 if TYPE_CHECKING:
-    from ..elfcore import Header
+    from ..dump import Dump
+    from ..elf.header import Header
     from ..options import Options
 
 NAME = "raw"
@@ -80,7 +81,7 @@ def _mapped(memory: Memory, fd: int, header: Header) -> Memory:
 
     PT_LOADs that overlap need each mapped piece again, in the table of `vmcore`.
     """
-    resident = Resident(fd)
+    resident = TmpfsImage(fd)
     mapped = Memory(tuple(resident.mapped(memory.runs)), resident.windows)
     rows = sum(mapped.crossed(Range(p.offset, p.offset + p.memsz)) for p in header.loads)
     return mapped if rows <= len(header.loads) + _MOST_ROWS else memory
@@ -91,22 +92,22 @@ def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, st
     if isinstance(options.elfcorehdr, str):
         fd = open_read(options.elfcorehdr)
         try:
-            header = elfcore.parse(reader(options.elfcorehdr, fd), 0, options.elfcorehdr)
+            header = parse_header(reader(options.elfcorehdr, fd), 0, options.elfcorehdr)
         finally:
             os.close(fd)
         return header, options.elfcorehdr
     if options.elfcorehdr is not None:
         try:
-            header = elfcore.parse(memory.read, options.elfcorehdr, path)
+            header = parse_header(memory.read, options.elfcorehdr, path)
         except FaultError as error:
             message = f"{path}: no ELF header at {options.elfcorehdr:#x}: {error}"
             raise FormatError(f"{message}; check -o elfcorehdr= and -o ram=") from error
         return header, f"{path} at {options.elfcorehdr:#x}"
     try:
-        address = blobscan.find(memory, path)
+        address = findheader.find(memory, path)
     except UsageError as error:
-        raise UsageError(f"{error}{foreign.memory_map(path, options)}") from error
-    return elfcore.parse(memory.read, address, path), f"{path} at {address:#x}"
+        raise UsageError(f"{error}{otherformats.memory_map(path, options)}") from error
+    return parse_header(memory.read, address, path), f"{path} at {address:#x}"
 
 
 def open(path: str | None, options: Options) -> Dump:  # noqa: A001
@@ -120,12 +121,12 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
 def _open(path: str, fd: int, options: Options) -> Dump:
     size = image_size(path, fd)
     if not options.source:
-        foreign.refuse(path, reader(path, fd)(0, min(size, foreign.LOOK)))
+        otherformats.refuse(path, reader(path, fd)(0, min(size, otherformats.LOOK)))
     memory = _memory(path, fd, size, options)
     header, origin = find_header(path, memory, options)
     memory = _mapped(memory, fd, header)
     if options.arch not in (None, "any"):
-        elfcore.check_machine(header, options.arch, origin)
+        check_machine(header, options.arch, origin)
     return from_blob(
         header,
         memory,

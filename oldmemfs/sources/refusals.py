@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING
 
-from .. import iomem
+from ..host import iomem
 from ..ranges import Range, intersect, round_down, round_up, subtract, union
 
 if TYPE_CHECKING:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..view import LiveView
+from .catalog import LiveView
 
 VIEW = LiveView("badpages", lambda catalog: catalog.badpages.text(catalog.dump), "cat")

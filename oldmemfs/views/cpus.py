@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import registers
-from ..layout import Layout
-from ..notes import notes
-from ..view import View
+from ..elf import registers
+from ..elf.notes import notes
+from ..maps.layout import Layout
+from .catalog import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class _Cpu:
         return drawn
 
 
-def of(dump: Dump) -> Iterator[View]:
+def make_views(dump: Dump) -> Iterator[View]:
     """Two files for each processor that has a note, be it an empty one."""
     for number in range(len(dump.cpus)):
         cpu = _Cpu(number)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..layout import Layout
-from ..printk import as_json, as_text
-from ..view import View
+from ..kernel.printk import as_json, as_text
+from ..maps.layout import Layout
+from .catalog import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..dump import Dump
-    from ..printk import Log
+    from ..kernel.printk import Log
 
 
 def _drawn(render: Callable[[Log], bytes], label: str) -> Callable[[Dump], Layout]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..layout import Layout
-from ..view import View
+from ..maps.layout import Layout
+from .catalog import View
 
 if TYPE_CHECKING:
     from ..dump import Dump

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..plan import Plan
-from ..printk import one_line
-from ..sizes import exact, human
-from ..view import LiveView, View
+from ..kernel.printk import one_line
+from ..maps.plan import Plan
+from ..maps.sizes import exact, human
+from .catalog import LiveView, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..view import Catalog
+    from .catalog import Catalog
 
 _MOST_RANGES = 64
 _MOST_WARNINGS = 1000

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import registers
+from ..elf import registers
+from ..elf.notes import notes
 from ..errors import OldmemError
-from ..notes import notes
-from ..plan import Plan
-from ..summary import Summary, ViewLine, as_json, as_text, summarize
-from ..view import LiveView, View
+from ..maps.plan import Plan
+from .catalog import LiveView, View
+from .facts import Summary, ViewLine, as_json, as_text, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
     from ..dump import Dump
-    from ..view import Catalog
+    from .catalog import Catalog
 
     T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from operator import attrgetter
 
-from ..view import View
+from .catalog import View
 
 VIEW = View(
     "vmcore", attrgetter("core"), "crash, drgn, gdb, makedumpfile", memory=attrgetter("present")

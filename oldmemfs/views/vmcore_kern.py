@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..layout import Layout
-from ..scan import Scan
-from ..view import View
+from ..filter.scan import Scan
+from ..maps.layout import Layout
+from .catalog import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from ..dump import Dump
 
 
-def of(level: int) -> Iterator[View]:
+def make_views(level: int) -> Iterator[View]:
     """Both files at a dump level; one scan serves them."""
     scan = Scan(level)
 
     def report(dump: Dump) -> Layout:
         drawn = Layout()
-        drawn.bytes(scan.of(dump).report().encode(), "report")
+        drawn.bytes(scan.result(dump).report().encode(), "report")
         return drawn
 
-    yield View("vmcore-kern", lambda dump: scan.of(dump).core.layout, "crash, drgn, gdb", scan=scan)
+    yield View(
+        "vmcore-kern", lambda dump: scan.result(dump).core.layout, "crash, drgn, gdb", scan=scan
+    )
     yield View("filter-report", report, "cat", scan=scan)

@@ -10,7 +10,7 @@ from pathlib import Path
 from payload import PayloadError
 
 from .artifacts import keep
-from .crash import Outcome, Setup, crash
+from .kdump import Outcome, Setup, crash
 from .kernels import SUITES
 from .tools import HostError, missing
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .crash import Outcome
+    from .kdump import Outcome
 
 _PAGE = 4096
 _LOW = 3 << 30  # the emulated board puts memory above this at 4 GiB

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from oldmemfs.memmap import memory_map
-from oldmemfs.pages import classify
+from oldmemfs.filter.classes import classify
+from oldmemfs.filter.memmap import memory_map
+from oldmemfs.filter.rules import Rules
+from oldmemfs.filter.sections import sections
 from oldmemfs.ranges import Range
-from oldmemfs.rules import Rules
-from oldmemfs.sections import sections
 
 from .guest.pageflags import CHANGED, KERNEL, OUT, SLAB, TABLE
 from .structpages import Kind
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from oldmemfs.dump import Dump
-    from oldmemfs.kept import Kept
+    from oldmemfs.maps.pagemask import PageMask
 
     from .structpages import StructPages
 
@@ -103,12 +103,12 @@ def whole_pages(dump: Dump) -> set[int]:
 def kept_pages(dump: Dump, level: int) -> set[int]:
     """The pages that are kept at a level, zero pages with them."""
     dead = dump.kernel
-    rules = Rules.of(dead.info, dead.arch.name, dead.word, big_endian=dead.big_endian)
+    rules = Rules.from_vmcoreinfo(dead.info, dead.arch.name, dead.word, big_endian=dead.big_endian)
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in dump.header.loads]
     found = classify(dead.memory, loads, sections(dead, memory_map(dead)), rules, level & ~1)
     return pfns(found.kept) & whole_pages(dump)
 
 
-def pfns(kept: Kept) -> set[int]:
+def pfns(kept: PageMask) -> set[int]:
     """The page frames of a set."""
     return {pfn for run in kept.runs(_EVERYTHING) for pfn in range(*run)}

@@ -12,13 +12,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from oldmemfs.errors import FaultError
-from oldmemfs.memmap import memory_map
+from oldmemfs.filter.memmap import memory_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oldmemfs.kernel import Kernel
-    from oldmemfs.memmap import MemMap
+    from oldmemfs.filter.memmap import MemMap
+    from oldmemfs.kernel.kernel import Kernel
 
 
 class Kind(Enum):

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING
 
 from .guest.comparison import HERE, HIDDEN
 from .guest.firstlook import as_vmcore_dmesg
-from .guest.oracle import Bitmap
-from .guest.pageflags import (
-    CHANGED,
-    KERNEL,
-    OUT,
-    SLAB,
-    TABLE,
-    TAIL,
-    count,
-    understood,
-    unlike,
-)
+from .guest.pageflags import CHANGED, KERNEL, OUT, SLAB, TABLE, TAIL, count, understood, unlike
 from .guest.pages import pattern
+from .guest.referees import Bitmap
 from .guest.search import search
 
 if TYPE_CHECKING:

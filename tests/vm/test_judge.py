@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from golden import each_golden, folder
-from goldenset import classes, dump, kept, pfns
+from support.recorded import each_golden, folder
+from support.recorded_dumps import classes, dump, kept, pfns
 
-from oldmemfs.memmap import memory_map
+from oldmemfs.filter.memmap import memory_map
 
 from . import structpages
 from .guest.pageflags import KERNEL, SLAB, TABLE, understood

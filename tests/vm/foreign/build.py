@@ -20,7 +20,7 @@ from .targets import NOTHING
 if TYPE_CHECKING:
     from .targets import Target
 
-_GUEST = Path(__file__).parents[1] / "guest"
+_GUEST = Path(__file__).parent
 _DISKS = ("report", "core", "dumps", "flags")
 _MODULES = ("virtio_pci", "virtio_blk")
 
@@ -68,7 +68,7 @@ def _build(target: Target, kernel: kernels.Kernel, work: Path) -> Path:
         target.tools or suite, target.arch, "kexec-tools", ("kexec", "vmcore-dmesg")
     )
     base = Tree(work / "base")
-    base.write("init", (_GUEST / "foreign-init.sh").read_text(), 0o755)
+    base.write("init", (_GUEST / "init.sh").read_text(), 0o755)
     shell = programs.fetch(suite, target.arch, "busybox-static", ("busybox",))
     base.write("bin/busybox", (shell / "busybox").read_bytes(), 0o755)
     for path in tools.iterdir():
@@ -87,7 +87,7 @@ def _build(target: Target, kernel: kernels.Kernel, work: Path) -> Path:
         f"copy='{target.copy}'\nmend='{target.mend}'\nrestore='{target.restore}'\n"
         f"levels='{levels}'\nslot_mib={slot(target)}\n",
     )
-    capture.write("life", (_GUEST / "foreign-capture.sh").read_text())
+    capture.write("life", (_GUEST / "capture.sh").read_text())
     capture.pack(work / "capture.img", "gzip -1c")
 
     command = f"console={target.console} nr_cpus=1 maxcpus=1 reset_devices panic=-1"
@@ -97,7 +97,7 @@ def _build(target: Target, kernel: kernels.Kernel, work: Path) -> Path:
         "settings",
         f"loader={target.loader}\ncapture='{command}'\nprepare='{target.prepare}'\n",
     )
-    base.write("life", (_GUEST / "foreign-first.sh").read_text())
+    base.write("life", (_GUEST / "first.sh").read_text())
     image = work / "first.img"
     base.pack(image, "cat")
     for tree in (base, capture):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from oldmemfs.filtered import filtered
+from oldmemfs.filter.filtered import filtered
+from oldmemfs.kernel.printk import as_text
+from oldmemfs.maps.plan import Plan
 from oldmemfs.options import Options
-from oldmemfs.plan import Plan
-from oldmemfs.printk import as_text
 from oldmemfs.sources import open_source
 
 from ..guest.firstlook import as_vmcore_dmesg

@@ -13,7 +13,7 @@ from oldmemfs.options import Options
 from oldmemfs.sources import open_source
 
 from ..artifacts import header_address
-from ..guest.oracle import Bitmap, bitmaps, dump_head
+from ..guest.referees import Bitmap, bitmaps, dump_head
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

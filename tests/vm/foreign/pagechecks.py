@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from oldmemfs.filtered import filtered
-from oldmemfs.plan import Plan
+from oldmemfs.filter.filtered import filtered
+from oldmemfs.maps.plan import Plan
 
 from ..guest.pageflags import understood
 from ..judge import judge, kept_pages, pfns, whole_pages

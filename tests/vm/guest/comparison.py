@@ -13,7 +13,7 @@ from .vmcore import VMCORE, Segment, loads
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .oracle import Bitmap
+    from .referees import Bitmap
 
 OURS = f"{MOUNT}/vmcore-kern"
 HERE, HIDDEN = 1, 2

@@ -86,7 +86,7 @@ def kernel_log() -> str:
         "general protection",
         "WARNING:",
     )
-    slow = ("lockup", "WARNING:oldmemfs.scan:")
+    slow = ("lockup", "WARNING:oldmemfs.filter.scan:")
     lines = [
         line
         for line in log.splitlines()

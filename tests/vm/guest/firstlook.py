@@ -9,7 +9,7 @@ import struct
 import time
 from pathlib import Path
 
-from . import oracle
+from . import referees
 from .checks import MOUNT
 from .report import CheckError, emit, expect
 from .vmcore import VMCORE, notes
@@ -53,7 +53,7 @@ def size_known(mount: float) -> None:
     began = time.monotonic()
     size = os.stat(f"{MOUNT}/vmcore-kern").st_size
     ours = time.monotonic() - began
-    theirs = oracle.dry_run()
+    theirs = referees.dry_run()
     emit(
         "size_known",
         size=size,
@@ -69,7 +69,7 @@ def dmesg() -> str:
     """`dmesg` is the log as vmcore-dmesg prints it, and nothing else."""
     ours = Path(MOUNT, "dmesg").read_bytes()
     expect(ours.count(b"\n") > 100, f"{len(ours)} bytes")
-    theirs, why = oracle.vmcore_dmesg()
+    theirs, why = referees.vmcore_dmesg()
     expect(not why, f"vmcore-dmesg: {why}")
     _same(ours, theirs)
     records = [json.loads(line) for line in Path(MOUNT, "dmesg.json").read_bytes().splitlines()]
@@ -83,8 +83,8 @@ def tools() -> str:
     ours = Path(MOUNT, "dmesg").read_bytes()
     for piece in (b"several\n  lines\nof one record\n", rb"caf\xc3\xa9 \xff\x01 \x1b[1m"):
         expect(piece in ours, f"no {piece!r}")
-    _same(_EMPTY.sub(b"", ours), _EMPTY.sub(b"", as_vmcore_dmesg(oracle.log())))
-    return f"makedumpfile {oracle.version()}"
+    _same(_EMPTY.sub(b"", ours), _EMPTY.sub(b"", as_vmcore_dmesg(referees.log())))
+    return f"makedumpfile {referees.version()}"
 
 
 def as_vmcore_dmesg(text: bytes) -> bytes:

@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from . import oracle, pageflags
+from . import pageflags, referees
 from .checks import MOUNT
 from .compare import opened, read
 from .comparison import HERE, HIDDEN, OURS, Comparison, whole
@@ -17,7 +17,7 @@ from .search import search
 from .vmcore import Segment, notes
 
 if TYPE_CHECKING:
-    from .oracle import Bitmap
+    from .referees import Bitmap
 
 _TOLD = 6  # pages named in a message
 _MOST = 5000  # pages that the host is told of, to judge them by their struct pages
@@ -26,7 +26,7 @@ _MOST = 5000  # pages that the host is told of, to judge them by their struct pa
 @functools.cache
 def _compared() -> tuple[Bitmap, Bitmap, Comparison]:
     """The pages that are memory, those that makedumpfile keeps, and how ours are."""
-    memory, kept, _ = oracle.kept_pages()
+    memory, kept, _ = referees.kept_pages()
     return memory, kept, Comparison(kept).run()
 
 
@@ -48,7 +48,7 @@ def kernel_pages() -> str:
         found = []
     emit(
         "pages",
-        makedumpfile=oracle.version(),
+        makedumpfile=referees.version(),
         memory=memory.count(),
         kept=kept.count(),
         in_the_file=sum(len(whole(piece)) for piece in pieces),
@@ -68,7 +68,7 @@ def kernel_pages() -> str:
     _must_object(kept, _page_with_data(pieces, kept))
     _must_object(kept, _absent(memory, seen))
     return (
-        f"{kept.count()} of {memory.count()} pages kept, as makedumpfile {oracle.version()} does,"
+        f"{kept.count()} of {memory.count()} pages kept, as makedumpfile {referees.version()} does,"
         f" and {len(seen.found)} tails"
     )
 
@@ -80,7 +80,7 @@ def _own_tail(word: int) -> bool:
 def _no_tails() -> bool:
     """Whether makedumpfile takes tails for pages of their own: up to 1.7.9, since Linux 7.1."""
     (info,) = (contents for name, contents in notes() if name == b"VMCOREINFO")
-    version = tuple(int(number) for number in re.findall(r"\d+", oracle.version()))
+    version = tuple(int(number) for number in re.findall(r"\d+", referees.version()))
     return b"OFFSET(page.compound_info)=" in info and version <= (1, 7, 9)
 
 

@@ -1,0 +1,94 @@
+/* server.h: what openfiles.c, requests.c and server.c share. */
+#ifndef OLDMEM_SERVER_H
+#define OLDMEM_SERVER_H
+
+#include "internal.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define OM_MAX_READ (1u << 20)      /* what the mount's max_read= says */
+#define OM_REQUEST_ROOM (64u << 10) /* the largest request: an ioctl's, a batch of forgets */
+#define OM_REPLY_ROOM (OM_MAX_READ + OM_PAGE) /* the library's largest reply: a read's */
+
+/* An open file. It stays as long as somebody holds it: om_server_close waits for that. */
+struct om_file {
+    struct om_file *next;
+    uint64_t handle, node;
+    const struct om_table *table;
+    uint32_t holders;
+    uint32_t told; /* its first fault was reported */
+};
+
+#define OM_BUCKETS 64u
+struct om_openfiles {
+    pthread_mutex_t lock;
+    pthread_cond_t dropped;
+    struct om_file *buckets[OM_BUCKETS]; /* by handle */
+    uint32_t unreadable_count;
+    uint64_t unreadable_lost; /* bytes that found no room in `met` */
+    struct om_unreadable unreadable[OM_UNREADABLE_MAX];
+};
+
+struct om_worker {
+    struct om_server *server;
+    pthread_t thread;
+    unsigned char *request, *data;
+    struct om_faults faults;
+    int ended; /* joined */
+};
+
+struct om_server {
+    int device, peer, wake;
+    int strict;
+    atomic_int stopping;
+    atomic_int ended;              /* as om_server_ended */
+    atomic_uint_fast64_t greeting; /* the `unique` of FUSE_INIT */
+    struct om_openfiles files;
+    pthread_mutex_t lock; /* turn.c's: of `taken` and `watched` */
+    pthread_cond_t free, stir;
+    int taken;           /* a worker has the turn: it listens, and answers what it hears */
+    int watched;         /* another one watches it */
+    atomic_int asleep;   /* ... and sleeps, because no requests come */
+    atomic_uint waiting; /* workers that wait for the turn, the watcher among them */
+    atomic_uint_fast64_t numbered; /* requests that were begun */
+    atomic_uint_fast64_t busy;     /* the request that the one with the turn is at; 0: none */
+    int crowded;  /* the turn's: for how many long reads more to let the next one listen */
+    int parallel; /* there is more than one CPU */
+    pthread_t replier;
+    unsigned char *reply;
+    uint32_t count;
+    struct om_worker workers[];
+};
+
+void om_openfiles_init(struct om_openfiles *files);
+void om_openfiles_clear(struct om_openfiles *files); /* no thread may look at it any more */
+
+/* The file of a handle, held until om_openfiles_drop; NULL when there is none. */
+struct om_file *om_openfiles_hold(struct om_openfiles *files, uint64_t handle);
+void om_openfiles_drop(struct om_openfiles *files, struct om_file *file);
+
+/* Notes what a read of a held file met; nonzero when that should be collected soon. */
+int om_openfiles_note(struct om_openfiles *files, struct om_file *file,
+                      const struct om_faults *faults);
+
+/* turn.c. Waits for the turn, and takes it; 0 when the threads are to end. */
+int om_turn_take(struct om_server *server);
+void om_turn_give(struct om_server *server);
+
+/*
+ * Between these two the one with the turn is at a request; `share`: whoever comes back meanwhile
+ * may take the turn. om_turn_keep returns 0 when somebody has taken it.
+ */
+uint64_t om_turn_busy(struct om_server *server, int share);
+int om_turn_keep(struct om_server *server, uint64_t busy);
+
+void om_turn_init(struct om_server *server);
+void om_turn_end(struct om_server *server); /* `stopping` is set: wakes those who wait */
+void om_turn_clear(struct om_server *server);
+
+/* requests.c: the bodies of the threads. */
+void *om_worker_body(void *worker);
+void *om_replier_body(void *server);
+
+#endif

@@ -1,0 +1,1 @@
+"""What the program does besides mounting: --check, --list, --info."""

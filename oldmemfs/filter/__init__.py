@@ -1,0 +1,1 @@
+"""Which pages of the dead kernel a filtered dump keeps."""

@@ -1,0 +1,149 @@
+"""Filtered: a dump at a dump level, from the scan to the file.
+
+kernel -> memory map -> classes -> must-haves put back -> layout; each step says what it doubts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..elf.filteredcore import FilteredCore, build
+from ..errors import FormatError
+from ..kernel.printk import one_line
+from ..maps.pagemask import pages_of
+from ..maps.sizes import exact, human
+from ..ranges import Range
+from .classes import Class, Classes, classify
+from .essential import Essentials, restore
+from .freelists import FreeLists
+from .memmap import memory_map
+from .rules import Rules
+from .sections import sections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..elf.header import Header
+    from ..kernel.kernel import Kernel
+    from ..maps.memory import Memory
+    from ..maps.pagemask import PageMask
+    from .classes import Watch
+    from .memmap import MemMap
+
+_MOST_ZEROS = 1024  # times what the dump holds: struct pages alone are a 512th of memory, or more
+_DOUBTS = {
+    Class.NO_STRUCT: "their struct page cannot be read",
+    Class.BAD_ORDER: "they are marked free, of an order that there is not",
+    Class.ODD_TYPE: "their type is a free page's, with bits beside it that are not known",
+    Class.NO_BYTES: "they cannot be read, so they may or may not be zero",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """A filtered dump."""
+
+    classes: Classes
+    core: FilteredCore
+    restored: tuple[str, ...]  # must-haves that had been excluded
+    others: tuple[str, ...]  # what the steps before and after the scan had to say
+
+    @property
+    def doubts(self) -> list[str]:
+        """What was kept, or may be wrong, and why."""
+        counts = self.classes.counts
+        found = [f"{counts[c]} pages are kept: {why}" for c, why in _DOUBTS.items() if counts[c]]
+        if self.classes.no_section:
+            found.append(f"{self.classes.no_section} pages are kept: they have no struct page")
+        return [*found, *self.classes.gaps, *self.others, *self.restored, *self.core.remarks]
+
+    def report(self) -> str:
+        """Pages by class, line by line in the order and words of makedumpfile --show-stats.
+
+        Behind its hexadecimal numbers stand the same in decimal, and as a size.
+        Its "Original pages" counts what two PT_LOADs hold (the kernel's text) twice.
+        """
+        counts, kept = self.classes.counts, self.classes.kept
+        zero = counts[Class.ZERO]
+        remaining = kept.count() + sum(z.size for z in self.classes.zeros) - zero
+        rows = (
+            ("Original pages  ", kept.pages),
+            ("  Excluded pages   ", kept.pages - remaining),
+            ("    Pages filled with zero  ", zero),
+            ("    Non-private cache pages ", counts[Class.CACHE]),
+            ("    Private cache pages     ", counts[Class.CACHE_PRIVATE]),
+            ("    User process data pages ", counts[Class.USER]),
+            ("    Free pages              ", counts[Class.FREE]),
+            ("    Hwpoison pages          ", counts[Class.HWPOISON]),
+            ("    Offline pages           ", counts[Class.OFFLINE]),
+            ("  Remaining pages  ", remaining),
+        )
+        shift = kept.page_shift
+        lines = [f"{label}: {n:#018x} {n:>12}  {human(n << shift)}" for label, n in rows]
+        size = self.core.layout.size
+        percent = remaining * 100 // kept.pages if kept.pages else 0
+        lines += [
+            f"  (The number of pages is reduced to {percent}%.)",
+            "-" * 50,
+            f"Dump level      : {self.classes.level}",
+            f"File size       : {exact(size)}",
+            *(f"Doubt           : {doubt}" for doubt in self.doubts),
+        ]
+        return "".join(one_line(line) + "\n" for line in lines)
+
+
+def filtered(
+    kernel: Kernel, header: Header, notes: bytes, level: int, watch: Watch | None = None
+) -> Filtered:
+    """The dump of ``header``'s PT_LOADs at ``level``; takes its time: call it in a thread.
+
+    Raises ``FormatError`` when the kernel's memory map is not understood: nothing is pretended.
+    """
+    _check_claims(kernel.memory)
+    maps = memory_map(kernel)
+    rules = Rules.from_vmcoreinfo(
+        kernel.info, kernel.arch.name, kernel.word, big_endian=kernel.big_endian
+    )
+    loads = [Range(p.paddr, p.paddr + p.memsz) for p in header.loads]
+    free = FreeLists(kernel, maps)
+    blocks = free.blocks() if level & 16 and not rules.orders else ()
+    classes = classify(kernel.memory, loads, sections(kernel, maps), rules, level, watch, blocks)
+    kept = classes.kept
+    needed = Essentials(kernel, maps, kept)
+    checked = restore(kept, classes.zeros, needed)
+    core = build(header, notes, kept, classes.zeros)
+    others = (
+        *free.doubts,
+        *needed.doubts,
+        *_offline(maps, kept),
+        *_missing(loads, kept),
+        *checked.outside,
+    )
+    return Filtered(classes, core, tuple(checked.restored), others)
+
+
+def _offline(maps: list[MemMap], kept: PageMask) -> Iterator[str]:
+    """Offline memory is in the header as long as it is not removed, and nobody has emptied it."""
+    pages = sum(kept.count(Range(m.pfn, m.end)) for m in maps if not m.online)
+    if pages:
+        yield (f"{pages} pages are kept: their memory was offline at the crash, and holds what it "
+               "held before, copies of users' pages too")  # fmt: skip
+
+
+def _missing(loads: list[Range], kept: PageMask) -> Iterator[str]:
+    """A truncated source does not hold all that its header speaks of."""
+    missing = sum(r.size for r in pages_of(loads, kept.page_shift)) - kept.pages
+    if missing:
+        yield (f"{missing} pages of the PT_LOADs are missing in the source, so they are in no "
+               "program header of vmcore-kern")  # fmt: skip
+
+
+def _check_claims(memory: Memory) -> None:
+    """Refuse a file of a few bytes that claims terabytes of zeros, which nobody could scan."""
+    total = sum(r.size for r in memory.held)
+    if memory.zeros > _MOST_ZEROS * (total - memory.zeros):
+        raise FormatError(
+            f"the program headers claim {memory.zeros:#x} bytes of zeros beside "
+            f"{total - memory.zeros:#x} that are there: no kernel is so small"
+        )

@@ -1,0 +1,175 @@
+"""Free lists: the free blocks of memory, where struct pages do not tell them.
+
+Kernels export the mark of a free page since 3.10 or so; in one that does not, its page allocator's
+own lists are walked, as makedumpfile does then::
+
+    node       node_data[i] (pgdat_list on ia64), or contig_page_data
+      zone       node_zones[0 .. nr_zones]
+        order      free_area[0 .. LENGTH(zone.free_area)]: blocks of 2^order pages
+          list       free_list[0 .. LENGTH(free_area.free_list)]: one for each migrate type
+            block      page.lru of its first struct page
+
+The crash may have caught a list half changed. An entry counts only if it is a struct page, points
+back to the one before it, and is where a block of its order may begin; else the rest of the list is
+kept. So no entry comes twice, and no walk goes round in circles.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import FaultError, FormatError, OldmemError
+from ..ranges import Range
+from .memmap import MAX_NODES
+from .rules import MAX_ORDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..kernel.kernel import Kernel
+    from .memmap import MemMap
+
+_MAX_ZONES = _MAX_TYPES = 16
+_MAX_STRUCT = 1 << 20  # of a zone or a node
+_MAX_LISTS = 1 << 18  # 1024 nodes of two zones have 135,168
+_virt = attrgetter("virt")
+
+
+class _StructArray(NamedTuple):
+    """An array in a structure."""
+
+    offset: int
+    size: int  # of an element
+    length: int
+
+    def addresses(self, start: int) -> Iterator[int]:
+        """The addresses of its elements, in the structure at ``start``."""
+        return (start + self.offset + i * self.size for i in range(self.length))
+
+
+class FreeLists:
+    """The free lists of a kernel; nothing is read before they are walked."""
+
+    def __init__(self, kernel: Kernel, maps: list[MemMap]) -> None:
+        self._kernel = kernel
+        self._maps = sorted(maps, key=_virt)
+        self._broken: list[OldmemError] = []
+
+    def blocks(self) -> Iterator[Range]:
+        """The free blocks as pfns, each once; of a list that is broken those before the break."""
+        self._broken.clear()
+        heads: dict[int, int] = {}
+        try:
+            keys = _Keys.from_vmcoreinfo(self._kernel)
+            for node in _nodes(self._kernel):
+                heads |= self._heads(node, keys)
+                if len(heads) > _MAX_LISTS:
+                    raise FormatError(f"more than {_MAX_LISTS} free lists", node)
+        except (FaultError, FormatError) as error:
+            self._broken.append(error)
+        for head, order in heads.items():
+            try:
+                yield from self._list(order, head, keys.lru)
+            except (FaultError, FormatError) as error:
+                self._broken.append(error)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What the last walk did not believe."""
+        if not self._broken:
+            return []
+        count, first = len(self._broken), self._broken[0]
+        return [f"free pages are kept: lists that could not be walked: {count}, the first: {first}"]
+
+    def _heads(self, node: int, keys: _Keys) -> dict[int, int]:
+        """The address of each of the node's lists -> the order of the blocks in it."""
+        kernel, heads = self._kernel, dict[int, int]()
+        count = min(kernel.u(node + keys.nr_zones, 4), keys.zones.length)
+        for zone in keys.zones._replace(length=count).addresses(node):
+            if kernel.u(zone + keys.spanned):
+                for order, area in enumerate(keys.areas.addresses(zone)):
+                    heads |= dict.fromkeys(keys.lists.addresses(area), order)
+        return heads
+
+    def _list(self, order: int, head: int, lru: int) -> Iterator[Range]:
+        kernel, before = self._kernel, head
+        at = kernel.u(head)
+        while at != head:
+            pfn = self._pfn(at - lru)
+            if pfn is None or pfn % (1 << order):
+                raise FormatError(f"an entry that is no free block of order {order}", at)
+            links = kernel.read(at, 2 * kernel.word)
+            following = int.from_bytes(links[: kernel.word], kernel.order)
+            previous = int.from_bytes(links[kernel.word :], kernel.order)
+            if previous != before:
+                raise FormatError(f"an entry that points back to {previous:#x}", at)
+            yield Range(pfn, pfn + (1 << order))
+            before, at = at, following
+
+    def _pfn(self, virt: int) -> int | None:
+        """The page that has its struct page there."""
+        i = bisect_right(self._maps, virt, key=_virt) - 1
+        if i < 0:
+            return None
+        part = self._maps[i]
+        index, rest = divmod(virt - part.virt, part.struct_size)
+        return None if rest or index >= part.count else part.pfn + index
+
+
+class _Keys(NamedTuple):
+    """What VMCOREINFO says of nodes and zones."""
+
+    zones: _StructArray  # in a node
+    nr_zones: int
+    spanned: int  # pages, in a zone
+    areas: _StructArray  # in a zone
+    lists: _StructArray  # in an area
+    lru: int  # in a struct page
+
+    @classmethod
+    def from_vmcoreinfo(cls, kernel: Kernel) -> _Keys:
+        """``FormatError`` names the key that is missing."""
+        orders = kernel.info.length("zone.free_area")
+        types = kernel.info.length("free_area.free_list")
+        return cls(
+            _array(kernel, "pglist_data.node_zones", "zone", _MAX_ZONES, _MAX_ZONES),
+            _offset(kernel, "pglist_data.nr_zones"),
+            _offset(kernel, "zone.spanned_pages"),
+            _array(kernel, "zone.free_area", "free_area", orders, MAX_ORDERS),
+            _array(kernel, "free_area.free_list", "list_head", types or 1, _MAX_TYPES),
+            _offset(kernel, "page.lru"),
+        )
+
+
+def _nodes(kernel: Kernel) -> list[int]:
+    """The addresses of the nodes, each once."""
+    info = kernel.info
+    for name in ("node_data", "pgdat_list"):
+        symbol, length = info.symbol(name), info.length(name)
+        if symbol is not None and length is not None:
+            if length > MAX_NODES:
+                raise FormatError(f"VMCOREINFO's LENGTH({name}) is {length}")
+            pointers = (kernel.u(symbol + i * kernel.word) for i in range(length))
+            return list(dict.fromkeys(node for node in pointers if node))
+    node = info.symbol("contig_page_data")
+    if node is None:
+        raise FormatError("VMCOREINFO says neither SYMBOL(node_data) nor SYMBOL(contig_page_data)")
+    return [node]
+
+
+def _offset(kernel: Kernel, name: str) -> int:
+    offset = kernel.info.offset(name)
+    if offset is None or offset > _MAX_STRUCT:
+        raise FormatError(f"VMCOREINFO's OFFSET({name}) is {offset}")
+    return offset
+
+
+def _array(kernel: Kernel, name: str, element: str, length: int | None, most: int) -> _StructArray:
+    size = kernel.info.size_of(element)
+    if size is None or not 2 * kernel.word <= size <= _MAX_STRUCT:
+        raise FormatError(f"VMCOREINFO's SIZE({element}) is {size}")
+    if length is None or not 1 <= length <= most:
+        raise FormatError(f"VMCOREINFO's LENGTH({name}) is {length}")
+    return _StructArray(_offset(kernel, name), size, length)

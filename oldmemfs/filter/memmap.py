@@ -1,0 +1,146 @@
+"""The memory map: where the struct page of each page frame is.
+
+A list of ``MemMap``, sorted by frame and disjoint, only for frames of memory that can be read::
+
+    pfn    |--- section ---|--- section ---|   no map   |--- section ---|
+    maps   |----------- MemMap ------------|            |--- MemMap ----|
+    virt   vmemmap + pfn * struct_size ...
+
+One array (FLATMEM), one for each node (DISCONTIGMEM), or one for each section (SPARSEMEM; the same
+with VMEMMAP, where all are parts of one virtual array). ``sparse`` knows those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ..errors import FaultError, FormatError
+from .sparse import mem_sections
+
+if TYPE_CHECKING:
+    from ..kernel.kernel import Kernel
+
+_MAX_STRUCT = 512  # bytes in a struct page
+MAX_NODES = 4096
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MemMap:
+    """``count`` frames from ``pfn`` on: an array of struct pages at ``virt``.
+
+    A sweep over it starts anew at each multiple of ``section_pages``; 0: only at its start.
+    """
+
+    pfn: int
+    count: int
+    virt: int
+    struct_size: int
+    section_pages: int
+    online: bool = True  # False: its memory was taken offline before the crash, or never in use
+
+    @property
+    def end(self) -> int:
+        """One past the last frame."""
+        return self.pfn + self.count
+
+    @property
+    def size(self) -> int:
+        """Bytes of struct pages."""
+        return self.count * self.struct_size
+
+
+def memory_map(kernel: Kernel) -> list[MemMap]:
+    """Where the kernel's struct pages are; ``FormatError`` if that is not understood.
+
+    The order of the questions is makedumpfile's: NUMA kernels of every model have node_data.
+    """
+    info = kernel.info
+    size = info.size_of("page")
+    if size is None or not 0 < size <= _MAX_STRUCT or size % 4:
+        raise FormatError(f"VMCOREINFO's SIZE(page) is {size}")
+    nodes = info.length("node_data") or info.length("pgdat_list")
+    try:
+        if nodes and info.offset("pglist_data.node_mem_map") is not None:
+            maps = _discontiguous(kernel, size, nodes)
+        elif (symbol := info.symbol("mem_section")) is not None:
+            maps = _sparse(kernel, size, symbol)
+        elif (symbol := info.symbol("mem_map")) is not None:
+            maps = _flat(kernel, size, symbol)
+        else:
+            raise FormatError("VMCOREINFO says neither SYMBOL(mem_section) nor SYMBOL(mem_map)")
+    except FaultError as error:
+        raise FormatError(f"the memory map cannot be read: {error}") from error
+    if not maps:
+        raise FormatError("the memory map is empty")
+    return maps
+
+
+def _sparse(kernel: Kernel, size: int, symbol: int) -> list[MemMap]:
+    maps: list[MemMap] = []
+    for pages, number, virt, online in mem_sections(kernel, size, symbol):
+        last = maps[-1] if maps else None
+        joins = last and (last.end, last.virt + last.size) == (number * pages, virt)
+        if last and joins and last.online == online:
+            maps[-1] = replace(last, count=last.count + pages)
+        else:
+            maps.append(MemMap(number * pages, pages, virt, size, pages, online))
+    return maps
+
+
+def _flat(kernel: Kernel, size: int, symbol: int) -> list[MemMap]:
+    """One array; ``contig_page_data``, where it is exported, says where it ends."""
+    first, end = kernel.space.first_pfn, _max_pfn(kernel)
+    node = kernel.info.symbol("contig_page_data")
+    if node is not None and (span := _node_span(kernel, node)):
+        end = min(end, span[1])
+    virt = kernel.u(symbol)
+    return [_map(kernel, first, end, virt, size)] if first < end else []
+
+
+def _discontiguous(kernel: Kernel, size: int, nodes: int) -> list[MemMap]:
+    """One array for each node: ``node_data`` holds pointers (``pgdat_list`` on ia64)."""
+    info = kernel.info
+    if nodes > MAX_NODES:
+        raise FormatError(f"VMCOREINFO's LENGTH(node_data) is {nodes}")
+    symbol = info.symbol("node_data") or info.symbol("pgdat_list")
+    array = info.offset("pglist_data.node_mem_map")
+    if symbol is None or array is None:
+        raise FormatError("VMCOREINFO does not say SYMBOL(node_data)")
+    maps: list[MemMap] = []
+    for i in range(nodes):
+        node = kernel.u(symbol + i * kernel.word)
+        virt = kernel.u(node + array) if node else 0
+        if not virt:
+            continue  # the node does not exist, or has no memory
+        if (span := _node_span(kernel, node)) is None:
+            raise FormatError("VMCOREINFO does not say OFFSET(pglist_data.node_start_pfn)")
+        first, end = span[0], min(span[1], _max_pfn(kernel))
+        if first < end:
+            maps.append(_map(kernel, first, end, virt, size))
+    maps.sort()
+    for a, b in pairwise(maps):
+        if a.end > b.pfn:
+            raise FormatError(f"nodes overlap at page frame {b.pfn:#x}")
+    return maps
+
+
+def _node_span(kernel: Kernel, node: int) -> tuple[int, int] | None:
+    start = kernel.info.offset("pglist_data.node_start_pfn")
+    pages = kernel.info.offset("pglist_data.node_spanned_pages")
+    if start is None or pages is None:
+        return None
+    first = kernel.u(node + start)
+    return first, first + kernel.u(node + pages)
+
+
+def _map(kernel: Kernel, first: int, end: int, virt: int, size: int) -> MemMap:
+    if virt < kernel.arch.kernel_base or virt % 4:
+        raise FormatError("a mem_map that is no kernel address", virt)
+    return MemMap(first, end - first, virt, size, 0)
+
+
+def _max_pfn(kernel: Kernel) -> int:
+    """One past the highest frame that can be read."""
+    return -(-kernel.memory.end // kernel.page_size)

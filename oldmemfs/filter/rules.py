@@ -1,0 +1,195 @@
+"""Rules: what VMCOREINFO says of struct page, as the numbers by which C tells pages apart.
+
+Keys decide, never versions; only the widths of two fields before 6.6 and the question whether tail
+pages could be told at all have no key. A rule whose numbers are missing is off, its pages are kept,
+and ``gaps`` says so; free pages are looked for in ``freelists`` then.
+
+======================================= ==================================================
+key                                     kernels
+======================================= ==================================================
+page.compound_head                      4.4 .. 7.0; from 7.1 on page.compound_info
+page.compound_order, .compound_dtor     4.4 .. 6.2, u16 each until 4.15, then u8
+folio._folio_order, ._folio_dtor        6.3 .. 6.5, u8, counted from the head's struct page
+NUMBER(PG_hugetlb)                      6.6 .. 6.8: a bit of the second page's flags
+NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)     6.9, and stable 6.6.y: a page type of the head
+NUMBER(PG_swapbacked)                   4.17 and stable: needed since PG_swapcache is shared (4.10)
+NUMBER(PG_slab)                         .. 6.9; then NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)
+NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)     5.0
+NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)  6.16
+======================================= ==================================================
+
+Where makedumpfile drops a page that the kernel needs, it is kept here: 6.6's huge page bit is
+believed only of the orders that huge pages have (drivers leave anything in those flags; its issue
+21 lost an IDT), and tails are told by compound_info on 7.1 (its 1.7.8 takes them for heads).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import FormatError
+
+if TYPE_CHECKING:
+    from ..kernel.vmcoreinfo import Vmcoreinfo
+
+MAX_ORDERS = 32  # no kernel has free blocks of so many orders
+_MAX_STRUCT = 4096
+_ANY_ORDER = (1 << 64) - 2  # a huge page has more than one page
+
+# Orders of huge pages by machine and page shift: PMD and PUD size, and groups of such entries.
+_HUGE_ORDERS = {
+    ("x86_64", 12): (9, 18),
+    ("i386", 12): (9, 10),
+    ("aarch64", 12): (4, 9, 13, 18),
+    ("aarch64", 14): (7, 11, 16),
+    ("aarch64", 16): (5, 13, 18, 26),
+    ("s390x", 12): (8, 19),
+    ("ppc64", 16): (5, 8, 14, 18),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Offsets in a struct page, bits of its flags, values of its type; None: not known."""
+
+    size: int  # of a struct page
+    word: int  # bytes in an unsigned long
+    big_endian: bool
+    page_shift: int
+    flags: int
+    mapping: int | None
+    mapcount: int | None
+    private: int | None
+    head: int | None  # the word whose bit 0 marks a tail; None before 4.4
+    order: tuple[int, int] | None  # offset in the second page, width
+    dtor: tuple[int, int, int] | None  # offset in the second page, width, hugetlb's value
+    orders: int  # how many orders free blocks come in; 0: not known
+    bits: dict[str, int]  # bit numbers of flags, by name; absent: not known
+    head_mask: int  # of flags
+    types: dict[str, int]  # values of _mapcount, as u32
+    hugetlb_orders: int = _ANY_ORDER
+    gaps: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def from_vmcoreinfo(
+        cls, info: Vmcoreinfo, machine: str, word: int, *, big_endian: bool
+    ) -> Rules:
+        """The rules of the kernel that wrote ``info``.
+
+        Raises ``FormatError`` when its struct page is not understood at all: then nothing may be
+        left out.
+        """
+        size = info.size_of("page")
+        if size is None or not 2 * word <= size <= _MAX_STRUCT or size % 4:
+            raise FormatError(f"VMCOREINFO: SIZE(page) is {_hex(size)}: struct page is not known")
+        flags = _member(info, "page.flags", size, word)
+        if flags is None:
+            raise FormatError("VMCOREINFO: OFFSET(page.flags) is missing or outside struct page")
+        shift = (info.page_size or 0).bit_length() - 1
+        if not 12 <= shift <= 16 or info.page_size != 1 << shift:
+            raise FormatError(f"VMCOREINFO: PAGESIZE is {_hex(info.page_size)}: say 4 to 64 KiB")
+        head = _head(info, size, word)
+        order, dtor = _second_page(info, size, word)
+        types = _types(info)
+        orders = info.length("zone.free_area") or 0
+        mapcount = _member(info, "page._mapcount", size, 4)
+        private = _member(info, "page.private", size, word)
+        mapping = _member(info, "page.mapping", size, word)
+        bits = _bits(info, word)
+        head_mask = info.number("PG_head_mask")
+        gaps = []
+        if mapping is None:
+            gaps.append("OFFSET(page.mapping) is missing: page cache and user pages are kept")
+        if None in (mapcount, private) or "buddy" not in types or not 1 <= orders <= MAX_ORDERS:
+            gaps.append("how free pages are marked is not known: the free lists are walked")
+            orders = 0
+        if mapcount is None:
+            types = {}
+        if order is None and "hugetlb" not in bits and "hugetlb" not in types:
+            gaps.append("the size of compound pages is not known: but for their first pages, "
+                        "they are kept")  # fmt: skip
+        return cls(
+            size, word, big_endian, shift, flags, mapping, mapcount, private, head, order, dtor,
+            orders, bits, (1 << 14 if head_mask is None else head_mask) % (1 << 64), types,
+            _huge_orders(machine, shift), tuple(gaps),
+        )  # fmt: skip
+
+    def sweeps(self, level: int) -> bool:
+        """Whether anything can be excluded at this level.
+
+        hwpoison and offline pages are at every level at which makedumpfile looks at all.
+        """
+        return bool(level & 14 or "hwpoison" in self.bits or (level & 16 and self.orders))
+
+
+def _hex(value: int | None) -> str:
+    return "missing" if value is None else f"{value:#x}"
+
+
+def _member(info: Vmcoreinfo, name: str, size: int, width: int) -> int | None:
+    """The offset of a member of struct page, if it lies inside."""
+    offset = info.offset(name)
+    return offset if offset is not None and offset + width <= size else None
+
+
+def _head(info: Vmcoreinfo, size: int, word: int) -> int | None:
+    for name in ("page.compound_info", "page.compound_head"):
+        offset = _member(info, name, size, word)
+        if offset is not None:
+            return offset
+    if info.version >= (4, 4, 0):
+        raise FormatError("VMCOREINFO: neither page.compound_head nor page.compound_info: the "
+                          "tails of compound pages cannot be told from other pages")  # fmt: skip
+    return None
+
+
+def _second_page(
+    info: Vmcoreinfo, size: int, word: int
+) -> tuple[tuple[int, int] | None, tuple[int, int, int] | None]:
+    """Where the second page of a compound page holds its order and its destructor."""
+    version = info.version
+    old = version < (4, 4, 0)  # two words then, in the place of the list head
+    width = word if old else 2 if version < (4, 16, 0) else 1
+
+    def second(name: str, in_list: str) -> int | None:
+        if (offset := info.offset(f"folio._folio_{name}")) is not None:
+            offset -= size
+        elif (offset := info.offset(f"page.compound_{name}")) is None and old:
+            lru, member = info.offset("page.lru"), info.offset(f"list_head.{in_list}")
+            offset = None if lru is None or member is None else lru + member
+        return offset if offset is not None and 0 <= offset <= size - width else None
+
+    order, dtor = second("order", "prev"), second("dtor", "next")
+    value = info.symbol("free_huge_page") if old else info.number("HUGETLB_PAGE_DTOR")
+    return (
+        None if order is None else (order, width),
+        None if dtor is None or value is None else (dtor, width, value % (1 << 64)),
+    )
+
+
+def _bits(info: Vmcoreinfo, word: int) -> dict[str, int]:
+    """Bit numbers of page.flags, with what they were before a kernel told them."""
+    names = ("lru", "private", "swapcache", "slab", "swapbacked", "hwpoison", "hugetlb")
+    bits = {"lru": 5, "private": 11, "swapcache": 15, "slab": 7}
+    bits |= {n: b for n in names if (b := info.number(f"PG_{n}")) is not None}
+    if "swapbacked" not in bits and bits["swapcache"] < bits["private"]:
+        bits["swapbacked"] = bits["private"] + 6
+    for name, bit in bits.items():
+        if not 0 <= bit < word * 8:
+            raise FormatError(f"VMCOREINFO: NUMBER(PG_{name}) is {bit}, no bit of page.flags")
+    return bits
+
+
+def _types(info: Vmcoreinfo) -> dict[str, int]:
+    """Values of page._mapcount that are a type, as the 32 bits that stand there."""
+    return {
+        name: value % (1 << 32)
+        for name in ("buddy", "slab", "offline", "unaccepted", "hugetlb")
+        if (value := info.number(f"PAGE_{name.upper()}_MAPCOUNT_VALUE")) is not None
+    }
+
+
+def _huge_orders(machine: str, shift: int) -> int:
+    orders = _HUGE_ORDERS.get((machine, shift))
+    return sum(1 << n for n in orders) if orders else _ANY_ORDER

@@ -1,0 +1,1 @@
+"""The mount: names, inodes, requests."""

@@ -1,0 +1,1 @@
+"""What this machine says, and the daemon's life on it."""

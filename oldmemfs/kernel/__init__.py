@@ -1,0 +1,1 @@
+"""The dead kernel: what VMCOREINFO says, its addresses, its log."""

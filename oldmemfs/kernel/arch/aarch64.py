@@ -1,0 +1,91 @@
+"""aarch64: the tables of swapper_pg_dir translate every address, in both layouts of the halves.
+
+5.4 moved the linear map below the kernel image; the tables map both, so nothing here asks which.
+The root is in the image::
+
+    phys = virt - kimage_voffset        NUMBER(kimage_voffset) since 4.6
+
+The number of levels follows from the page size and VA_BITS. A kernel built for 52 bits on a machine
+of 48 keeps the large root with 64 KiB pages, and drops a level with LPA2 (6.9): the root's own
+address tells which.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ...errors import FormatError
+from ...ranges import Range
+from .paging import NEVER, Address, Level, Match, Paging, TableCache
+from .space import Arch, Evidence, SectionBits, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..vmcoreinfo import Vmcoreinfo
+
+_BITS = (48, 39, 52, 47, 42, 36)
+_PAGE = _TABLE = Match(0b11, 0b11)
+_BLOCK = Match(0b11, 0b01)
+_MAX_BLOCK = 42  # the largest shift of a block, with 64 KiB pages; above, 0b01 is reserved
+_TAG = 0xFF << 56  # KASAN and MTE keep tags in pointers
+
+
+def _space(evidence: Evidence) -> Space:
+    virt = evidence.symbol("swapper_pg_dir")
+    cache = TableCache(evidence.memory)
+    roots = list(_roots(evidence, virt))
+    if not roots:
+        raise FormatError("VMCOREINFO does not say NUMBER(kimage_voffset)")
+    for bits in _bits(evidence.info):
+        for root in roots:
+            paging = _paging(cache, root, evidence.page_shift, bits)
+            if paging.holds(virt):
+                return Space(paging, tag=_TAG)
+    raise FormatError(f"aarch64: the page tables of {virt:#x} lead back to it with no VA_BITS")
+
+
+def _paging(cache: TableCache, root: int, page_shift: int, bits: int) -> Paging:
+    """64 KiB pages keep bits 51:48 of an address in 15:12 (LPA), LPA2 keeps 51:50 in 9:8."""
+    step = page_shift - 3
+    shifts = list(range(page_shift, bits, step))[::-1]
+    levels = [
+        Level(shift, step, _TABLE, _BLOCK if shift <= _MAX_BLOCK else NEVER) for shift in shifts
+    ]
+    levels[0] = levels[0]._replace(bits=bits - shifts[0])
+    levels[-1] = Level(page_shift, step, NEVER, _PAGE)
+    page = -1 << page_shift
+    if page_shift == 16:
+        frame = Address((1 << 48) - 1 & page, 0, 0xF000, 36)
+    elif bits == 52:
+        frame = Address((1 << 50) - 1 & page, 0, 0x300, 42)
+    else:
+        frame = Address((1 << 48) - 1 & page)
+    covers = Range((1 << 64) - (1 << bits), 1 << 64)
+    return Paging(cache, root, covers, tuple(levels), frame, frame, struct.Struct("<Q"))
+
+
+def _roots(evidence: Evidence, virt: int) -> Iterator[int]:
+    offset = evidence.info.number("kimage_voffset")
+    if offset is not None:
+        yield (virt - offset) % (1 << 64)
+    yield from evidence.claimed(virt)
+
+
+def _bits(info: Vmcoreinfo) -> Iterator[int]:
+    """NUMBER(VA_BITS), what the machine does (NUMBER(TCR_EL1_T1SZ), 5.9), then all there are."""
+    stated = info.number("VA_BITS")
+    t1sz = info.number("TCR_EL1_T1SZ")
+    first = [bits for bits in (stated, 64 - t1sz if t1sz else None) if bits in _BITS]
+    return (bits for bits in dict.fromkeys([*first, *_BITS]) if bits)
+
+
+def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
+    """30 bits up to 5.11; then 27, and 29 with 64 KiB pages. 48 bits of memory, 52 with PA_52."""
+    new = 29 if info.page_size == 1 << 16 else 27
+    order = (new, 30) if info.version >= (5, 12, 0) else (30, new)
+    return [SectionBits(section, physmem) for section in order for physmem in (48, 52, 40)]
+
+
+ARCH = Arch("aarch64", 183, 8, 1 << 63, _space, _sections)

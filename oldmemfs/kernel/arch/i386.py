@@ -1,0 +1,66 @@
+"""i386: the tables of swapper_pg_dir translate every address, lowmem included.
+
+The root is in lowmem, at ``virt - PAGE_OFFSET``; where the address space is split is a choice of
+the configuration, and the root's own address proves it. PAE has three levels of 8-byte entries
+(CONFIG_X86_PAE=y is said), else there are two of 4 bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ...errors import FormatError
+from ...ranges import Range
+from .paging import NEVER, Address, Level, Match, Paging, TableCache
+from .space import Arch, Evidence, SectionBits, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..vmcoreinfo import Vmcoreinfo
+
+_SPLITS = (0xC0000000, 0xB0000000, 0x80000000, 0x78000000, 0x40000000)  # CONFIG_PAGE_OFFSET
+_PRESENT = Match(0x01, 0x01)
+_TABLE = Match(0x81, 0x01)  # present, and not PSE
+_LEAF = Match(0x81, 0x81)
+_PAE = (
+    Level(30, 2, _PRESENT, NEVER),
+    Level(21, 9, _TABLE, _LEAF),
+    Level(12, 9, NEVER, _PRESENT),
+)
+_CLASSIC = (Level(22, 10, _TABLE, _LEAF), Level(12, 10, NEVER, _PRESENT))
+
+
+def _space(evidence: Evidence) -> Space:
+    virt = evidence.symbol("swapper_pg_dir")
+    cache = TableCache(evidence.memory)
+    covers = Range(0, 1 << 32)
+    for start in dict.fromkeys(_splits(evidence)):
+        root = virt - start
+        if evidence.info.config("X86_PAE"):
+            frame = Address(0x000FFFFFFFFFF000)
+            paging = Paging(cache, root, covers, _PAE, frame, frame, struct.Struct("<Q"))
+        else:
+            frame = Address(0xFFFFF000)
+            paging = Paging(cache, root, covers, _CLASSIC, frame, frame, struct.Struct("<I"))
+        if paging.holds(virt):
+            return Space(paging)
+    raise FormatError(f"i386: the page tables of {virt:#x} lead back to it from no PAGE_OFFSET")
+
+
+def _splits(evidence: Evidence) -> Iterator[int]:
+    for load in evidence.loads:
+        if load.is_virtual:
+            yield load.virt - load.phys
+    yield from _SPLITS
+
+
+def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
+    """26 bits of 32; with PAE 29 of 36, and 30 of 36 before 2.6.26."""
+    if not info.config("X86_PAE"):
+        return (SectionBits(26, 32),)
+    return SectionBits(29, 36), SectionBits(30, 36)
+
+
+ARCH = Arch("i386", 3, 4, _SPLITS[-1], _space, _sections)

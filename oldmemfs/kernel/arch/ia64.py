@@ -1,0 +1,64 @@
+"""ia64 (gone in 6.7): regions by the top three bits, and tables for the rest of region 5.
+
+::
+
+    region 5   kernel image, one granule of 64 MiB; vmalloc and the virtual memory map: tables
+    region 6   uncached   phys = virt & (2^61 - 1)
+    region 7   cached     phys = virt & (2^61 - 1)
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ...ranges import Range, round_down
+from .paging import NEVER, Address, Level, Match, Paging, TableCache
+from .space import Arch, DirectMap, Evidence, SectionBits, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..vmcoreinfo import Vmcoreinfo
+
+_REGION = 1 << 61
+_GRANULE = 64 << 20  # one translation register maps the whole kernel
+_DEFAULT_PHYS = _GRANULE  # where it is loaded unless the firmware has other plans
+_ANY = Match(0, 0)  # an entry of a table that is not zero leads to the next one
+
+
+def _space(evidence: Evidence) -> Space:
+    virt = evidence.symbol("swapper_pg_dir")
+    image = round_down(evidence.symbol("_stext"), _GRANULE)
+    phys = next(evidence.claimed(image), None)
+    for load in evidence.loads:  # the image's own PT_LOAD need not start its granule
+        if phys is None and load.is_virtual and round_down(load.virt, _GRANULE) == image:
+            phys = load.phys - (load.virt - image)
+    base = round_down(_DEFAULT_PHYS if phys is None else phys, _GRANULE)
+    direct_maps = (
+        DirectMap(image, image + _GRANULE, base),
+        DirectMap(6 * _REGION, 7 * _REGION, 0),
+        DirectMap(7 * _REGION, 8 * _REGION, 0),
+    )
+    root = next(Space(None, direct_maps).spans(virt, 1)).phys
+    return Space(None if root is None else _paging(evidence, root), direct_maps)
+
+
+def _paging(evidence: Evidence, root: int) -> Paging:
+    """Three levels, or four if CONFIG_PGTABLE_4=y is said."""
+    step = evidence.page_shift - 3
+    depth = 4 if evidence.info.config("PGTABLE_4") else 3
+    shifts = range(evidence.page_shift, evidence.page_shift + depth * step, step)
+    levels = [Level(shift, step, _ANY, NEVER) for shift in shifts[::-1]]
+    levels[-1] = Level(evidence.page_shift, step, NEVER, Match(0x1, 0x1))
+    frame = Address(0x0003FFFFFFFFF000)
+    covers = Range(5 * _REGION, 5 * _REGION + (1 << min(shifts[-1] + step, 61)))
+    cache = TableCache(evidence.memory)
+    return Paging(cache, root, covers, tuple(levels), frame, frame, struct.Struct("<Q"))
+
+
+def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
+    return (SectionBits(30, 50),)
+
+
+ARCH = Arch("ia64", 50, 8, 5 * _REGION, _space, _sections)

@@ -1,0 +1,114 @@
+"""s390x: memory seen straight, and tables for the rest.
+
+Up to 6.9 an address below high_memory is physical. 6.10 parted the two::
+
+    0..2000 | amode31 |   | identity: base + phys |   | tables |   | kernel image ...
+     phys      phys         0..                                      KERNELOFFPHYS..
+
+VMCOREINFO states the bases (IDENTITYBASE, KERNELOFFSET, KERNELOFFPHYS); so does os_info, to which
+the lowcore points.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import FormatError
+from ...ranges import Range
+from .paging import NEVER, Address, Level, Match, Paging, TableCache
+from .space import Arch, DirectMap, Evidence, SectionBits, Space, layered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..vmcoreinfo import Vmcoreinfo
+
+_LOWCORE_SIZE = 0x2000
+_LOWCORE_OS_INFO = 0xE18
+_OS_INFO_MAGIC = 0x4F53494E464F535A  # "OSINFOSZ"
+_OS_INFO = struct.Struct(">32x" + "Q8x4x" * 10)  # the values of its first ten entries
+# An entry is invalid with 0x20, names its type in 0xc, and is a large frame with 0x400
+_LEVELS = (
+    Level(53, 11, Match(0x2C, 0xC), NEVER),
+    Level(42, 11, Match(0x2C, 0x8), NEVER),
+    Level(31, 11, Match(0x42C, 0x4), Match(0x42C, 0x404)),
+    Level(20, 11, Match(0x42C, 0x0), Match(0x42C, 0x400)),
+    Level(12, 8, NEVER, Match(0xC00, 0)),
+)
+
+
+class _Bases(NamedTuple):
+    """6.10: where the identity mapping and the image start, and what ends and interrupts them."""
+
+    identity: int
+    image: int
+    image_phys: int
+    vmemmap: int
+    amode31: Range
+
+
+def _space(evidence: Evidence) -> Space:
+    virt = evidence.symbol("swapper_pg_dir")
+    bases = _stated(evidence) or _os_info(evidence)
+    direct_maps = layered(_apart(evidence, bases) if bases else [_together(evidence, virt)])
+    root = next(Space(None, direct_maps).spans(virt, 1)).phys
+    if root is None:
+        raise FormatError(f"s390x: swapper_pg_dir at {virt:#x} is in no mapping that is known")
+    # how many levels there are, the first entry says, be it valid or not
+    levels = _LEVELS[3 - (evidence.u(root) >> 2 & 3) :]
+    covers = Range(0, 1 << levels[0].shift + levels[0].bits)
+    frame, table = Address(-0x1000 % (1 << 64)), Address(-0x800 % (1 << 64))
+    cache = TableCache(evidence.memory)
+    return Space(
+        Paging(cache, root, covers, levels, frame, table, struct.Struct(">Q")), direct_maps
+    )
+
+
+def _together(evidence: Evidence, virt: int) -> DirectMap:
+    """Up to 6.9. A high_memory that is not above the kernel is not believed."""
+    symbol = evidence.info.symbol("high_memory")
+    high = evidence.u(symbol) if symbol else 0
+    return DirectMap(0, high if high > virt else evidence.memory.end, 0)
+
+
+def _apart(evidence: Evidence, bases: _Bases) -> list[DirectMap]:
+    end = bases.identity + evidence.memory.end
+    if bases.vmemmap:
+        end = min(end, bases.vmemmap)
+    return [
+        DirectMap(0, _LOWCORE_SIZE, 0),
+        DirectMap(*bases.amode31, bases.amode31.start),
+        DirectMap(bases.identity, min(end, bases.image), 0),
+        DirectMap(bases.image, 1 << 64, bases.image_phys),
+    ]
+
+
+def _stated(evidence: Evidence) -> _Bases | None:
+    info = evidence.info
+    identity, image = info.hex("IDENTITYBASE"), info.kernel_offset
+    image_phys = info.hex("KERNELOFFPHYS")
+    if identity is None or image is None or image_phys is None:
+        return None
+    amode31 = Range(info.hex("SAMODE31") or 0, info.hex("EAMODE31") or 0)
+    return _Bases(identity, image, image_phys, 0, amode31)
+
+
+def _os_info(evidence: Evidence) -> _Bases | None:
+    """The bases in os_info, unless it is older than them (then KASLR_OFFSET is 0)."""
+    at = evidence.u(_LOWCORE_OS_INFO)
+    if not at or at % 0x1000 or at >= evidence.memory.end:
+        return None
+    if evidence.u(at) != _OS_INFO_MAGIC:
+        return None
+    entries = _OS_INFO.unpack(evidence.memory.read(at, _OS_INFO.size))
+    identity, image, image_phys, vmemmap, start, end = entries[4:]
+    return _Bases(identity, image, image_phys, vmemmap, Range(start, end)) if image else None
+
+
+def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
+    """28 bits of 46 since 3.3, of 42 before; later a number of the configuration, up to 53."""
+    return [SectionBits(28, physmem) for physmem in (46, 42, 53, 47, 48, 49, 50, 51, 52)]
+
+
+ARCH = Arch("s390x", 22, 8, 0, _space, _sections)

@@ -1,0 +1,84 @@
+"""x86_64: the page tables of the kernel's full view translate every address, text included.
+
+The root is ``init_top_pgt`` (``init_level4_pgt`` before 4.13), full also with PTI. It lies in the
+kernel image, whose virtual and physical slides are independent since 4.8::
+
+    phys = virt - 0xffffffff80000000 + phys_base        NUMBER(phys_base) since 4.10
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ...errors import FaultError, FormatError
+from ...ranges import Range
+from .paging import NEVER, Address, Level, Match, Paging, TableCache
+from .space import Arch, Evidence, SectionBits, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..vmcoreinfo import Vmcoreinfo
+
+IMAGE = 0xFFFFFFFF80000000  # __START_KERNEL_map
+_STEP = 2 << 20  # the kernel's physical slide is a multiple of this
+_TABLE = Match(0x81, 0x01)  # present, and not PSE
+_LEAF = Match(0x81, 0x81)
+_LEVELS = (
+    Level(48, 9, _TABLE, NEVER),
+    Level(39, 9, _TABLE, NEVER),
+    Level(30, 9, _TABLE, _LEAF),
+    Level(21, 9, _TABLE, _LEAF),
+    Level(12, 9, NEVER, Match(0x01, 0x01)),
+)
+
+
+def _space(evidence: Evidence) -> Space:
+    root = evidence.symbol("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
+    five = evidence.info.number("pgtable_l5_enabled")
+    depths = (4, 5) if five is None else (5,) if five else (4,)
+    # NUMBER(sme_mask), 4.19 and later: the encryption bit in every entry
+    frame = Address(0x000FFFFFFFFFF000 & ~(evidence.info.number("sme_mask") or 0))
+    cache = TableCache(evidence.memory)
+    for base in _bases(evidence):
+        phys = root - IMAGE + base
+        for depth in depths:
+            covers = Range((1 << 64) - (1 << 9 * depth + 11), 1 << 64)
+            levels = _LEVELS[5 - depth :]
+            paging = Paging(cache, phys, covers, levels, frame, frame, struct.Struct("<Q"))
+            if paging.holds(root):
+                return Space(paging)
+    raise FormatError(f"x86_64: the page tables of {root:#x} lead back to it from no phys_base")
+
+
+def _bases(evidence: Evidence) -> Iterator[int]:
+    """Where the image may be, as phys_base: stated, or in the header's PT_LOADs, or searched.
+
+    Before 4.10 only the variable's address is known: it is searched where a kernel can be, and
+    tells its own value.
+    """
+    stated = evidence.info.number("phys_base")
+    if stated is not None:
+        yield stated
+    for load in evidence.loads:
+        if load.is_virtual and load.virt >= IMAGE:
+            yield load.phys - (load.virt - IMAGE)
+    variable = evidence.info.symbol("phys_base")
+    if variable is None:
+        return
+    for base in range(-16 << 20, 4 << 30, _STEP):
+        try:
+            if evidence.u(variable - IMAGE + base) == base % (1 << 64):
+                yield base
+        except FaultError:
+            continue
+
+
+def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
+    """46 bits since 2.6.31; 52 where the running kernel has five levels (4.17)."""
+    four, five = SectionBits(27, 46), SectionBits(27, 52)
+    return (five, four) if info.number("pgtable_l5_enabled") else (four, five)
+
+
+ARCH = Arch("x86_64", 62, 8, 1 << 63, _space, _sections)

@@ -1,0 +1,148 @@
+"""The dead kernel's own symbol table (its place is in VMCOREINFO from 6.0 on): names -> addresses.
+
+A name is a length and so many token numbers; the tokens' texts, joined, are the symbol's type
+letter and its name::
+
+    names        |2|0x54|0x9f|3|0x44|...      of symbol 0, of symbol 1, ...
+    token_index  |0|3|...                     0x54 -> "T_"    0x9f -> "stext"
+    offsets      |...|...|                    of symbol 0, of symbol 1, ...
+
+What an offset means changed thrice. The reading that gives back SYMBOL(_stext) is the right one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import FaultError, FormatError
+from .virtual import Remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from .virtual import Virtual
+    from .vmcoreinfo import Vmcoreinfo
+
+MAX_SYMBOLS = 1 << 21
+_MAX_TOKENS = (1 << 14) - 1  # of one name: seven bits, and seven more where the eighth is set
+_MAX_TOKEN = 512  # bytes of one token: no name is longer
+_MAX_NAMES = 1 << 26  # bytes of all names
+_PIECE, _PAGE = 1 << 16, 1 << 12
+_TRIAL = "_stext"
+
+
+def addresses(virtual: Virtual, info: Vmcoreinfo, names: Collection[str]) -> dict[str, int]:
+    """Where ``names`` are, those that exist; of a name that stands twice, the first.
+
+    Raises ``FormatError`` or ``FaultError`` where the table cannot be read or fails its trial.
+    """
+    stext = info.symbol(_TRIAL)
+    if stext is None:
+        raise FormatError(f"VMCOREINFO has no SYMBOL({_TRIAL}) to try the symbol table with")
+    table = Remembered(virtual)
+    found = _indices(table, info, {_TRIAL, *names})
+    if _TRIAL not in found:
+        raise FormatError(f"the symbol table does not know {_TRIAL}: this is not one")
+    mask = (1 << 8 * table.word) - 1
+    for address in _readings(table, info):
+        if address(found[_TRIAL]) & mask == stext:
+            return {name: address(found[name]) & mask for name in names if name in found}
+    raise FormatError(f"no known reading of the symbol table puts {_TRIAL} at {stext:#x}")
+
+
+def _indices(table: Remembered, info: Vmcoreinfo, names: Collection[str]) -> dict[str, int]:
+    """The numbers of the symbols called ``names``."""
+    tokens = _tokens(table, info)
+    wanted = {name.encode(): name for name in names}
+    # a name that is wanted starts with its type letter, and so with one of these tokens
+    heads = {i for i, token in enumerate(tokens) if any(w.startswith(token[1:]) for w in wanted)}
+    longest = 1 + max(map(len, wanted))
+    found: dict[str, int] = {}
+    for index, coded in enumerate(_coded(table, info)):
+        if coded and coded[0] in heads and len(coded) <= longest:
+            name = b"".join([tokens[i] for i in coded])[1:]
+            if name in wanted:
+                found.setdefault(wanted[name], index)
+                if len(found) == len(wanted):
+                    break
+    return found
+
+
+def _tokens(table: Remembered, info: Vmcoreinfo) -> list[bytes]:
+    texts = _symbol(info, "token_table")
+    index = _symbol(info, "token_index")
+    return [_text(table, texts + table.number(index + 2 * i, 2)) for i in range(256)]
+
+
+def _text(table: Remembered, virt: int) -> bytes:
+    """The bytes up to the NUL."""
+    text = bytearray()
+    while len(text) < _MAX_TOKEN:
+        byte = table.number(virt + len(text), 1)
+        if not byte:
+            return bytes(text)
+        text.append(byte)
+    raise FormatError("a token of the symbol table has no end", virt)
+
+
+def _coded(table: Remembered, info: Vmcoreinfo) -> Iterator[bytes]:
+    """Every name as its token numbers."""
+    count = table.number(_symbol(info, "num_syms"), 4)
+    if count > MAX_SYMBOLS:
+        raise FormatError(f"a symbol table of {count:#x} symbols does not exist")
+    pieces = _pieces(table, _symbol(info, "names"))
+    data, at = b"", 0
+    for _ in range(count):
+        while at + 2 + _MAX_TOKENS > len(data) and (piece := next(pieces, b"")):
+            data, at = data[at:] + piece, 0
+        head = data[at : at + 2]
+        if len(head) < 2:
+            raise FormatError(f"the symbol table's names end before its {count:#x} symbols do")
+        size, at = head[0], at + 1
+        if size & 0x80:
+            size, at = size & 0x7F | head[1] << 7, at + 1
+        yield data[at : at + size]
+        at += size
+
+
+def _pieces(table: Remembered, virt: int) -> Iterator[bytes]:
+    """What can be read from ``virt`` on, without a gap."""
+    size, end = _PIECE, virt + _MAX_NAMES
+    while virt < end:
+        try:
+            piece = table.read(virt, size - virt % size)
+        except FaultError:
+            if size == _PAGE:
+                return
+            size = _PAGE
+            continue
+        yield piece
+        virt += len(piece)
+
+
+def _readings(table: Remembered, info: Vmcoreinfo) -> Iterator[Callable[[int], int]]:
+    """What an entry may mean, as functions of the symbol's number."""
+    absolute = info.symbol("kallsyms_addresses")  # until 6.10, some architectures
+    if absolute is not None:
+        yield lambda i: table.pointer(absolute + table.word * i)
+    offsets = info.symbol("kallsyms_offsets")
+    if offsets is None:
+        return
+
+    def signed(i: int) -> int:
+        return (table.number(offsets + 4 * i, 4) ^ 1 << 31) - (1 << 31)
+
+    relative = info.symbol("kallsyms_relative_base")
+    if relative is not None:
+        base = table.pointer(relative)
+        yield lambda i: base + table.number(offsets + 4 * i, 4)
+        # until 6.14, with per-cpu symbols at 0: what is not negative is an address
+        yield lambda i: signed(i) if signed(i) >= 0 else base - 1 - signed(i)
+    yield lambda i: offsets + 4 * i + signed(i)  # 7.0 and later
+
+
+def _symbol(info: Vmcoreinfo, name: str) -> int:
+    address = info.symbol(f"kallsyms_{name}")
+    if address is None:
+        raise FormatError(f"VMCOREINFO has no SYMBOL(kallsyms_{name})")
+    return address

@@ -1,0 +1,51 @@
+"""Plan: a layout laid over a memory, composed once into one table that C reads."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from ..ranges import Range, intersect
+from .layout import Fill, Layout
+from .table import Kind, Row, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .memory import Memory
+
+
+def _rows(layout: Layout, memory: Memory) -> Iterator[Row]:
+    for e in layout.extents:
+        if e.fill is Fill.MEMORY:
+            yield from memory.rows(e.at, e.at + e.size, e.offset)
+        elif e.fill is Fill.MASKED:
+            for row in memory.rows(e.at, e.at + e.size, e.offset):
+                yield row._replace(mask=e.mask + row.start - e.offset)
+        elif e.fill is Fill.BYTES:
+            yield Row(e.offset, e.size, Kind.BYTES, e.at)
+        else:
+            yield Row(e.offset, e.size, Kind.ZERO)
+
+
+class Plan:
+    """A file that can be read: ``size`` bytes, known before anyone copies it."""
+
+    def __init__(self, layout: Layout, memory: Memory) -> None:
+        self.layout = layout
+        self.memory = memory
+        self.table = Table(_rows(layout, memory), layout.data, memory.windows, layout.mask)
+        self.size = layout.size
+
+    def places(self, part: Range) -> Iterator[tuple[int | None, Range]]:
+        """A range of the file, cut where its memory addresses leap; None where there is none."""
+        extents = self.layout.extents
+        first = max(bisect_right(extents, part.start, key=attrgetter("offset")) - 1, 0)
+        for i in range(first, len(extents)):
+            e = extents[i]
+            both = intersect(part, Range(e.offset, e.offset + e.size))
+            if both is None:
+                return
+            of_memory = e.fill in (Fill.MEMORY, Fill.MASKED)
+            yield e.at + (both.start - e.offset) if of_memory else None, both

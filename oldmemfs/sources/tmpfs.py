@@ -1,0 +1,89 @@
+"""An image that lies in memory (tmpfs), mapped where it has data: a third less time for each MiB.
+
+::
+
+    file      |--- data ---|---- hole ----|-- data --|
+    read by      window         pread        window
+
+Looking at a hole through a mapping makes tmpfs fill it. A file on a disk is read by pread
+everywhere, whose read-ahead is the better one. So is everything, if many overlapping runs would be
+cut into more than ``_MOST_RUNS`` pieces.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from bisect import bisect_right
+from dataclasses import replace
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from ..host.mounts import is_tmpfs
+from ..maps.memory import Access
+from ..maps.table import Windows
+from ..ranges import Range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..maps.memory import Run
+
+_GIB = 1 << 30
+_LEAST = 1 << 16  # a piece of data that is worth a run of its own
+_MOST = 1 << 14  # such pieces: with more of them, the runs take more memory than they are worth
+_MOST_RUNS = 1 << 16  # pieces by which the runs may grow: 10 MB
+_end = attrgetter("end")
+
+
+class TmpfsImage:
+    """What of a file is mapped: nothing, if that does not pay."""
+
+    def __init__(self, fd: int) -> None:
+        self._data = _data(fd) if sys.maxsize > 16 * _GIB and is_tmpfs(os.fstat(fd).st_dev) else []
+        self.windows = Windows(_GIB, 16, words=False, least=_GIB) if self._data else None
+
+    def mapped(self, runs: Iterable[Run]) -> list[Run]:
+        """The same runs of this file, cut where its data begins and ends, if that pays."""
+        whole = list(runs)
+        most = len(whole) + _MOST_RUNS
+        cut = list(islice(self._cut(whole), most + 1))
+        return cut if len(cut) <= most else whole
+
+    def _cut(self, runs: Iterable[Run]) -> Iterator[Run]:
+        for run in runs:
+            start, end = run.offset, run.offset + run.size
+            i = bisect_right(self._data, start, key=_end)
+            while i < len(self._data) and self._data[i].start < end and run.access is Access.PREAD:
+                data = self._data[i]
+                if data.start > start:
+                    yield _part(run, start, data.start)
+                    start = data.start
+                stop = min(data.end, end)
+                yield replace(_part(run, start, stop), access=Access.WINDOW)
+                start = stop
+                i += 1
+            if start < end:
+                yield _part(run, start, end)
+
+
+def _part(run: Run, start: int, end: int) -> Run:
+    """By file offset."""
+    move = run.phys - run.offset
+    return run.part(start + move, end + move)
+
+
+def _data(fd: int) -> list[Range]:
+    """Where the file has much data at once; nothing if that is in too many pieces."""
+    found: list[Range] = []
+    end = 0
+    while len(found) <= _MOST:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+        except OSError:  # ENXIO: no more data
+            return found
+        if end - start >= _LEAST:
+            found.append(Range(start, end))
+    return []

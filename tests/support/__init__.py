@@ -1,0 +1,1 @@
+"""Builders, models and references that several tests share."""

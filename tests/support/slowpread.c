@@ -1,0 +1,94 @@
+/*
+ * slowpread.c: a source that hangs, for tests; preloaded into the daemon.
+ *
+ * While the file SLOW_GATE is there, a pread of [SLOW_START, SLOW_END) of the file SLOW_FILE waits,
+ * and SLOW_MET is made to say so. A signal interrupts it, unless SLOW_DEAF is set: some sources let
+ * nobody go. Nothing of the file is found by SEEK_DATA, so that no part of it is mapped instead.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct stat slow;
+static uint64_t first, end;
+static const char *gate, *met;
+static int deaf;
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
+static ssize_t (*real_preadv2)(int, const struct iovec *, int, off_t, int);
+static off_t (*real_lseek)(int, off_t, int);
+
+__attribute__((constructor)) static void start(void)
+{
+    real_pread = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
+    real_preadv2 =
+        (ssize_t (*)(int, const struct iovec *, int, off_t, int))dlsym(RTLD_NEXT, "preadv64v2");
+    real_lseek = (off_t (*)(int, off_t, int))dlsym(RTLD_NEXT, "lseek64");
+    if (stat(getenv("SLOW_FILE"), &slow) < 0)
+        abort();
+    first = strtoull(getenv("SLOW_START"), NULL, 0);
+    end = strtoull(getenv("SLOW_END"), NULL, 0);
+    gate = getenv("SLOW_GATE");
+    met = getenv("SLOW_MET");
+    deaf = getenv("SLOW_DEAF") != NULL;
+}
+
+static int is_slow(int fd)
+{
+    struct stat found;
+    return fstat(fd, &found) == 0 && found.st_dev == slow.st_dev && found.st_ino == slow.st_ino;
+}
+
+ssize_t pread(int fd, void *buf, size_t size, off_t at)
+{
+    const struct timespec moment = {.tv_nsec = 5000000};
+    while ((uint64_t)at < end && (uint64_t)at + size > first && is_slow(fd) &&
+           access(gate, F_OK) == 0) {
+        close(open(met, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        if (nanosleep(&moment, NULL) < 0 && !deaf) {
+            errno = EINTR;
+            return -1;
+        }
+    }
+    return real_pread(fd, buf, size, at);
+}
+
+ssize_t pread64(int fd, void *buf, size_t size, off_t at)
+{
+    return pread(fd, buf, size, at);
+}
+
+ssize_t preadv2(int fd, const struct iovec *parts, int count, off_t at, int flags)
+{
+    if ((uint64_t)at < end && (uint64_t)at + parts[0].iov_len > first && is_slow(fd) &&
+        access(gate, F_OK) == 0) {
+        errno = EAGAIN; /* RWF_NOWAIT is what is asked for */
+        return -1;
+    }
+    return real_preadv2(fd, parts, count, at, flags);
+}
+
+ssize_t preadv64v2(int fd, const struct iovec *parts, int count, off_t at, int flags)
+{
+    return preadv2(fd, parts, count, at, flags);
+}
+
+off_t lseek(int fd, off_t at, int whence)
+{
+    if (whence == SEEK_DATA && is_slow(fd)) {
+        errno = ENXIO;
+        return -1;
+    }
+    return real_lseek(fd, at, whence);
+}
+
+off_t lseek64(int fd, off_t at, int whence)
+{
+    return lseek(fd, at, whence);
+}

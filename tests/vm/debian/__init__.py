@@ -1,0 +1,1 @@
+"""A stock Debian that panics and saves its dump."""
