@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .elf.header import EM_RISCV
 from .elf.notes import vmcoreinfo_text
 from .errors import FormatError, OldmemError
+from .kernel.arch import machine
 from .kernel.vmcoreinfo import Vmcoreinfo
 from .maps.memory import Memory, Run, place
 
@@ -70,7 +70,7 @@ class Dump:
             found = self._kernel(self.memory)
         except FormatError as error:
             found = error
-        left_out = self.physical and self.header.machine == EM_RISCV
+        left_out = self.physical and machine(self.header.machine).header_omits_reserved
         if left_out and (isinstance(found, FormatError) or not found.space.paging):
             around = place([*self.memory.runs, *self.present.runs])
             with contextlib.suppress(FormatError):

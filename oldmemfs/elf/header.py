@@ -21,18 +21,9 @@ if TYPE_CHECKING:
 
 PT_NULL, PT_LOAD, PT_NOTE = 0, 1, 4
 ET_CORE = 4
-EM_386, EM_486, EM_PPC64, EM_S390, EM_ARM = 3, 6, 21, 22, 40
-EM_IA_64, EM_X86_64, EM_AARCH64, EM_RISCV, EM_LOONGARCH = 50, 62, 183, 243, 258
-MACHINES = {
-    EM_386: "i386", EM_486: "i486", 8: "mips", 20: "ppc", EM_PPC64: "ppc64", EM_S390: "s390x",
-    EM_ARM: "arm", 42: "sh", EM_IA_64: "ia64", EM_X86_64: "x86_64", EM_AARCH64: "aarch64",
-    EM_RISCV: "riscv64", EM_LOONGARCH: "loongarch64",
-}  # fmt: skip
-
-
-def machine_name(machine: int) -> str:
-    """The architecture that an e_machine means, as people call it."""
-    return MACHINES.get(machine, f"e_machine {machine}")
+EM_386, EM_486, EM_MIPS, EM_PPC, EM_PPC64, EM_S390 = 3, 6, 8, 20, 21, 22
+EM_ARM, EM_SH, EM_IA_64, EM_X86_64, EM_AARCH64, EM_RISCV = 40, 42, 50, 62, 183, 243
+EM_LOONGARCH = 258
 
 
 class Phdr(NamedTuple):
@@ -57,12 +48,6 @@ class Header:
     big_endian: bool
     machine: int
     phdrs: tuple[Phdr, ...]
-
-    @property
-    def machine_name(self) -> str:
-        """The machine as `uname -m` calls it: of POWER both byte orders are common."""
-        name = machine_name(self.machine)
-        return f"{name}le" if self.machine == EM_PPC64 and not self.big_endian else name
 
     @property
     def phdr_size(self) -> int:
@@ -151,28 +136,6 @@ def unpack_phdrs(table: bytes, bits: int, big_endian: bool) -> list[Phdr]:
     for kind, offset, vaddr, paddr, filesz, memsz, flags, align in row.iter_unpack(table):
         phdrs.append(Phdr(kind, flags, offset, vaddr, paddr, filesz, memsz, align))
     return phdrs
-
-
-def check_machine(header: Header, native: str, where: str) -> None:
-    """Refuse a header that a capture kernel for ``native`` (uname -m) would refuse.
-
-    An x86_64 kernel takes EM_X86_64 alone, of both classes; i386 takes EM_X86_64 in ELF64 only;
-    arm never takes ELF64.
-    """
-    accepted = {
-        ("x86_64", 64): {EM_X86_64}, ("x86_64", 32): {EM_X86_64},
-        ("i386", 64): {EM_386, EM_X86_64}, ("i386", 32): {EM_386, EM_486},
-        ("arm", 64): set(), ("ppc64le", 64): {EM_PPC64},
-    }.get((native, header.bits))  # fmt: skip
-    if accepted is None:
-        accepted = {number for number, name in MACHINES.items() if name == native}
-    if header.machine not in accepted:
-        name = header.machine_name
-        message = (
-            f"{where}: the header is for {name}, ELF{header.bits}; a capture kernel on {native} "
-            "refuses it; use -o arch=any if you know better"
-        )
-        raise FormatError(message)
 
 
 def with_phdrs(header: Header, phdrs: Sequence[Phdr]) -> Header:

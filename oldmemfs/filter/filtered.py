@@ -103,7 +103,7 @@ def filtered(
     _check_claims(kernel.memory)
     maps = memory_map(kernel)
     rules = Rules.from_vmcoreinfo(
-        kernel.info, kernel.arch.name, kernel.word, big_endian=kernel.big_endian
+        kernel.info, kernel.word, big_endian=kernel.big_endian, huge_orders=kernel.arch.huge_orders
     )
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in header.loads]
     free = FreeLists(kernel, maps)

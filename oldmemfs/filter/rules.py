@@ -31,22 +31,13 @@ from typing import TYPE_CHECKING
 from ..errors import FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ..kernel.vmcoreinfo import Vmcoreinfo
 
 MAX_ORDERS = 32  # no kernel has free blocks of so many orders
 _MAX_STRUCT = 4096
 _ANY_ORDER = (1 << 64) - 2  # a huge page has more than one page
-
-# Orders of huge pages by machine and page shift: PMD and PUD size, and groups of such entries.
-_HUGE_ORDERS = {
-    ("x86_64", 12): (9, 18),
-    ("i386", 12): (9, 10),
-    ("aarch64", 12): (4, 9, 13, 18),
-    ("aarch64", 14): (7, 11, 16),
-    ("aarch64", 16): (5, 13, 18, 26),
-    ("s390x", 12): (8, 19),
-    ("ppc64", 16): (5, 8, 14, 18),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +64,14 @@ class Rules:
 
     @classmethod
     def from_vmcoreinfo(
-        cls, info: Vmcoreinfo, machine: str, word: int, *, big_endian: bool
+        cls,
+        info: Vmcoreinfo,
+        word: int,
+        *,
+        big_endian: bool,
+        huge_orders: Mapping[int, Sequence[int]],
     ) -> Rules:
-        """The rules of the kernel that wrote ``info``.
+        """The rules of the kernel that wrote ``info``; ``huge_orders`` are its ``Arch``'s.
 
         Raises ``FormatError`` when its struct page is not understood at all: then nothing may be
         left out.
@@ -112,7 +108,7 @@ class Rules:
         return cls(
             size, word, big_endian, shift, flags, mapping, mapcount, private, head, order, dtor,
             orders, bits, (1 << 14 if head_mask is None else head_mask) % (1 << 64), types,
-            _huge_orders(machine, shift), tuple(gaps),
+            _order_mask(huge_orders.get(shift, ())), tuple(gaps),
         )  # fmt: skip
 
     def sweeps(self, level: int) -> bool:
@@ -190,6 +186,5 @@ def _types(info: Vmcoreinfo) -> dict[str, int]:
     }
 
 
-def _huge_orders(machine: str, shift: int) -> int:
-    orders = _HUGE_ORDERS.get((machine, shift))
+def _order_mask(orders: Sequence[int]) -> int:
     return sum(1 << n for n in orders) if orders else _ANY_ORDER

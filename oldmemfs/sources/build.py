@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from ..dump import Dump
 from ..elf import procvmcore
-from ..elf.header import EM_386, EM_AARCH64, EM_X86_64, PT_LOAD, PT_NOTE
+from ..elf.header import PT_LOAD, PT_NOTE
 from ..elf.notes import processors, vmcoreinfo_text
+from ..kernel.arch import machine
+from ..kernel.arch.machine import WIDEST
 from ..kernel.vmcoreinfo import Vmcoreinfo
 from ..maps.layout import Layout
 from ..maps.memory import Memory, Run, place
@@ -18,17 +20,6 @@ if TYPE_CHECKING:
 
     from ..elf.header import Header, Phdr
     from ..options import Options
-
-
-# Above these, an address cannot be memory: the widest of the architecture (x86_64 and arm64 stop
-# at 52 bits, riscv64 at 56).
-_PHYSICAL_BITS = {EM_386: 52, EM_X86_64: 52, EM_AARCH64: 52}
-_WIDEST = 57
-
-
-def physical_limit(machine: int) -> int:
-    """One past the highest physical address of an architecture."""
-    return 1 << _PHYSICAL_BITS.get(machine, _WIDEST)
 
 
 def wanted(header: Header, page_size: int) -> list[Range]:
@@ -66,7 +57,7 @@ def restored(
 
 
 def _can_be_memory(load: Phdr) -> bool:
-    return load.paddr + load.memsz <= 1 << _WIDEST
+    return load.paddr + load.memsz <= 1 << WIDEST
 
 
 def from_blob(
@@ -85,7 +76,9 @@ def from_blob(
     Where they are not known (an image) they are taken to be the dead kernel's own, from
     VMCOREINFO; where that is missing too, 4096 and a kernel of today.
     """
-    header, warnings = procvmcore.clamp(header, physical_limit(header.machine), known, origin)
+    header, warnings = procvmcore.clamp(
+        header, machine(header.machine).physical_limit, known, origin
+    )
     packed = bool(options.packed)
     found, more = procvmcore.read_notes(header, present, packed, origin, options.skip_notes)
     info = Vmcoreinfo.parse(vmcoreinfo_text(b"".join(found.values()), header.big_endian))

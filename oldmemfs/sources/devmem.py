@@ -16,14 +16,15 @@ import platform
 import stat
 from typing import TYPE_CHECKING
 
-from ..elf.header import PT_NOTE, check_machine
+from ..elf.header import PT_NOTE
 from ..errors import FaultError, SourceError
 from ..host.files import open_read, read_text, reader
+from ..kernel.arch import check_machine, machine, native
 from ..kernel.vmcoreinfo import parse_version
 from ..maps.memory import Access, Memory, Run, place
 from ..ranges import Range, round_down, round_up
 from . import liveheader
-from .build import from_blob, of_file, physical_limit, restored, wanted
+from .build import from_blob, of_file, restored, wanted
 from .refusals import mappable
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
     if not blob:
         raise SourceError("; ".join([origin, *warnings]))
     if options.arch != "any":
-        check_machine(blob, options.arch or native_machine(), origin)
+        check_machine(blob, options.arch or native().name, origin)
     page_size = os.sysconf("SC_PAGE_SIZE")
-    limit = physical_limit(blob.machine)
+    limit = machine(blob.machine).physical_limit
     ranges = [r for r in wanted(blob, page_size) if r.end <= limit]
     present = Memory(tuple(place(_windows(device, ranges, page_size))))
     dump = from_blob(
@@ -70,13 +71,6 @@ def open(path: str | None, options: Options) -> Dump:  # noqa: A001
         known=None,
     )
     return dump.with_warnings(warnings)
-
-
-def native_machine() -> str:
-    """The running machine's name in ``elfcore.MACHINES``."""
-    name = platform.machine()
-    aliases = {"ppc64le": "ppc64", "i586": "i386", "i686": "i386", "armv7l": "arm"}
-    return aliases.get(name, name)
 
 
 def _windows(device: int, ranges: Sequence[Range], grain: int) -> list[Run]:
@@ -98,7 +92,7 @@ def _present_addresses(loads: Sequence[Phdr], blob: Header | None) -> list[int |
     same = blob and [(p.paddr, p.memsz, p.vaddr) for p in blob.loads]
     if blob and same == [(p.paddr, p.memsz, p.vaddr) for p in loads]:
         return [p.offset for p in blob.loads]
-    floor = {"x86_64": _MIB, "i386": _MIB, "aarch64": 0, "riscv64": 0}.get(native_machine())
+    floor = native().moved_below
     return [p.paddr if floor is not None and p.paddr >= floor else None for p in loads]
 
 

@@ -15,7 +15,6 @@ from ..elf.header import (
     PT_NOTE,
     Header,
     Phdr,
-    check_machine,
     parse_header,
     unpack_phdrs,
     with_phdrs,
@@ -24,9 +23,10 @@ from ..elf.notes import HEADER_SIZE, MAX_COUNT
 from ..elf.procvmcore import note_size
 from ..errors import FormatError, SourceError
 from ..host.files import image_size, kept_open, reader
+from ..kernel.arch import check_machine, machine
 from ..maps.memory import Access, Memory, Run, place
 from ..ranges import round_up
-from .build import of_file, physical_limit
+from .build import of_file
 from .tmpfs import TmpfsImage
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def read_header(path: str, fd: int, warnings: list[str]) -> Header:
 
 def _only_physical(path: str, header: Header, warnings: list[str]) -> Header:
     """The header without PT_LOADs that name no physical address."""
-    limit = physical_limit(header.machine)
+    limit = machine(header.machine).physical_limit
     kept: list[Phdr] = []
     for i, p in enumerate(header.phdrs):
         if p.type == PT_LOAD and p.filesz > p.memsz:

@@ -11,10 +11,10 @@ from ..elf.header import parse_header
 from ..errors import FaultError, FormatError, SourceError
 from ..host import cmdline
 from ..host.files import open_read, read_bytes, read_text, reader
+from ..kernel.arch import machine
 from ..maps.memory import Access, Memory, Run, place
 from ..maps.table import Windows
 from ..ranges import round_down
-from .build import physical_limit
 
 if TYPE_CHECKING:
     from ..elf.header import Header
@@ -50,7 +50,7 @@ def proc_vmcore(path: str, warnings: list[str]) -> tuple[int, Header] | None:
         warnings.append(str(error))
         os.close(fd)
         return None
-    _, garbage = procvmcore.clamp(header, physical_limit(header.machine), None, path)
+    _, garbage = procvmcore.clamp(header, machine(header.machine).physical_limit, None, path)
     size = os.fstat(fd).st_size
     end = max((p.offset + p.memsz for p in header.loads), default=0)
     if garbage or end > size:
@@ -70,7 +70,7 @@ def _kcore() -> Memory | None:
         header = parse_header(reader("/proc/kcore", fd), 0, "/proc/kcore")
     except (SourceError, FormatError):
         return None
-    limit = physical_limit(header.machine)
+    limit = machine(header.machine).physical_limit
     return Memory(
         tuple(
             place(

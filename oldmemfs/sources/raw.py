@@ -6,9 +6,10 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..elf.header import check_machine, parse_header
+from ..elf.header import parse_header
 from ..errors import FaultError, FormatError, SourceError, UsageError
 from ..host.files import image_size, kept_open, open_read, reader
+from ..kernel.arch import check_machine
 from ..maps.memory import Memory, Run, place
 from ..options import Piece
 from ..ranges import Range

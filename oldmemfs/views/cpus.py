@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..elf import registers
 from ..elf.notes import notes
+from ..kernel.arch import machine
 from ..maps.layout import Layout
 from .catalog import View
 
@@ -27,7 +28,10 @@ class _Cpu:
         header = dump.header
         found = list(notes(dump.cpus[self.number], header.big_endian))
         drawn = Layout()
-        drawn.bytes(registers.as_text(header.machine, header.big_endian, found).encode(), "text")
+        drawn.bytes(
+            registers.as_text(machine(header.machine).status, header.big_endian, found).encode(),
+            "text",
+        )
         return drawn
 
     def prstatus(self, dump: Dump) -> Layout:

@@ -57,6 +57,7 @@ class Summary:
     ranges: tuple[Range, ...]
     views: tuple[ViewLine, ...]
     problems: tuple[str, ...]
+    pids_are_tasks: bool = True  # False: the notes have running numbers for pids (s390x)
 
     @property
     def agreed(self) -> bool | None:
@@ -64,7 +65,7 @@ class Summary:
         panic = self.panic
         if panic is None or panic.cpu is None or panic.pid is None:
             return None
-        if not self.pids or self.machine == "s390x":  # whose notes have running numbers for pids
+        if not self.pids or not self.pids_are_tasks:
             return None
         return panic.cpu < len(self.pids) and self.pids[panic.cpu] == panic.pid
 
@@ -88,6 +89,7 @@ def summarize(
     ranges: Iterable[Range] = (),
     views: Iterable[ViewLine] = (),
     problems: Iterable[str] = (),
+    pids_are_tasks: bool = True,
 ) -> Summary:
     """Put the pieces together; a taint that memory did not give is taken from the log."""
     return Summary(
@@ -104,6 +106,7 @@ def summarize(
         ranges=tuple(ranges),
         views=tuple(views),
         problems=tuple(problems),
+        pids_are_tasks=pids_are_tasks,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..kernel.arch import machine_name
 from ..kernel.printk import one_line
 from ..maps.plan import Plan
 from ..maps.sizes import exact, human
@@ -27,7 +28,7 @@ def _lines(catalog: Catalog) -> Iterator[str]:
     yield f"header       {dump.origin}"
     order = "big" if header.big_endian else "little"
     yield (
-        f"vmcore is    ELF{header.bits}, {header.machine_name}, {order} endian, "
+        f"vmcore is    ELF{header.bits}, {machine_name(header)}, {order} endian, "
         f"{len(header.phdrs)} program headers, pages of {dump.page_size} bytes"
     )
     yield f"kernel       {dump.vmcoreinfo.release or 'unknown: no VMCOREINFO'}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..elf import registers
 from ..elf.notes import notes
 from ..errors import OldmemError
+from ..kernel.arch import machine, machine_name
 from ..maps.plan import Plan
 from .catalog import LiveView, View
 from .facts import Summary, ViewLine, as_json, as_text, summarize
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 def _pids(dump: Dump) -> Iterator[int | None]:
     header = dump.header
+    status = machine(header.machine).status
     for cpu in dump.cpus:
         first = next(notes(cpu, header.big_endian), None)
-        yield first and registers.pid(header.machine, header.big_endian, first.desc)
+        yield first and registers.pid(status, header.big_endian, first.desc)
 
 
 def _views(catalog: Catalog) -> Iterator[ViewLine]:
@@ -57,8 +59,9 @@ def _summary(catalog: Catalog) -> Summary:
     taint = dump.taint
     if isinstance(taint, OldmemError):
         problems.append(f"taint: {taint}")
+    known = machine(dump.header.machine)
     return summarize(
-        dump.header.machine_name,
+        machine_name(dump.header),
         dump.vmcoreinfo,
         panic,
         log_read=log is not None,
@@ -68,6 +71,7 @@ def _summary(catalog: Catalog) -> Summary:
         ranges=dump.memory.ranges,
         views=_views(catalog),
         problems=problems,
+        pids_are_tasks=known.status is None or known.status.has_pid,
     )
 
 

@@ -18,6 +18,7 @@ from oldmemfs.filter import sections as cut
 from oldmemfs.filter.classes import Class, classify
 from oldmemfs.filter.rules import Rules
 from oldmemfs.filter.sections import Section
+from oldmemfs.kernel.arch import x86_64
 from oldmemfs.kernel.vmcoreinfo import Vmcoreinfo
 from oldmemfs.maps.memory import Memory, Run
 from oldmemfs.ranges import Range
@@ -36,7 +37,9 @@ class World:
         rng = random.Random(seed)
         self.info = Vmcoreinfo.parse(generation.text(word))
         self.model = Model(self.info, word, big, level)
-        self.rules = Rules.from_vmcoreinfo(self.info, "x86_64", word, big_endian=big)
+        self.rules = Rules.from_vmcoreinfo(
+            self.info, word, big_endian=big, huge_orders=x86_64.ARCH.huge_orders
+        )
         self.level, size = level, self.model.size
         borders = sorted(rng.sample(range(1, 1600), 3)) if rng.random() < 0.5 else [0, 512, 1536]
         self.ranges = [range(a, b) for a, b in pairwise(borders)]
@@ -139,7 +142,9 @@ def test_garbage_is_refused_or_swept(
         line[1] = str(data.draw(NUMBERS))
     info = Vmcoreinfo.parse("\n".join("=".join(line) for line in lines).encode())
     try:
-        rules = Rules.from_vmcoreinfo(info, "x86_64", word, big_endian=data.draw(st.booleans()))
+        rules = Rules.from_vmcoreinfo(
+            info, word, big_endian=data.draw(st.booleans()), huge_orders=x86_64.ARCH.huge_orders
+        )
     except FormatError:
         return
     rng = random.Random(data.draw(st.integers(0, 1 << 32)))

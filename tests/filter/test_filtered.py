@@ -41,7 +41,7 @@ def scan(crash: Crash, level: int = 30) -> Classes:
     """The classes alone."""
     kernel = crash.kernel()
     rules = Rules.from_vmcoreinfo(
-        kernel.info, kernel.arch.name, kernel.word, big_endian=kernel.big_endian
+        kernel.info, kernel.word, big_endian=kernel.big_endian, huge_orders=kernel.arch.huge_orders
     )
     loads = [Range(*r) for r in crash.ranges]
     return classify(kernel.memory, loads, sections(kernel, memory_map(kernel)), rules, level)

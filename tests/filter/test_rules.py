@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from support.pagemodel import GENERATIONS, Generation
 
 from oldmemfs.errors import FormatError
 from oldmemfs.filter.rules import Rules
+from oldmemfs.kernel.arch import x86_64
 from oldmemfs.kernel.vmcoreinfo import Vmcoreinfo
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+HUGE = x86_64.ARCH.huge_orders
 BY_NAME = {g.name: g for g in GENERATIONS}
 
 
-def rules(text: bytes, machine: str = "x86_64") -> Rules:
-    return Rules.from_vmcoreinfo(Vmcoreinfo.parse(text), machine, 8, big_endian=False)
+def rules(text: bytes, huge_orders: Mapping[int, Sequence[int]] = HUGE) -> Rules:
+    info = Vmcoreinfo.parse(text)
+    return Rules.from_vmcoreinfo(info, 8, big_endian=False, huge_orders=huge_orders)
 
 
 def without(generation: Generation, *keys: str) -> bytes:
@@ -63,7 +70,7 @@ def test_tails_of_7_1_are_told_by_the_new_key() -> None:
 def test_huge_page_orders_are_the_machines() -> None:
     text = BY_NAME["6.6"].text(8)
     assert rules(text).hugetlb_orders == 1 << 9 | 1 << 18
-    assert not rules(text, "mips64").hugetlb_orders & 1
+    assert not rules(text, {}).hugetlb_orders & 1
 
 
 @pytest.mark.parametrize(

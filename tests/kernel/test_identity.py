@@ -10,6 +10,7 @@ from support.recorded_dumps import dump
 
 from oldmemfs.elf.header import EM_PPC64, Header
 from oldmemfs.errors import FaultError
+from oldmemfs.kernel.arch import machine_name
 from oldmemfs.kernel.identity import BANNER, COMMAND_LINE, HARDWARE, Identity, identify
 from oldmemfs.kernel.printk import Log, Record
 from oldmemfs.kernel.vmcoreinfo import Vmcoreinfo
@@ -126,7 +127,7 @@ def test_a_real_crash(golden: str) -> None:
 
 @pytest.mark.parametrize(("big", "name"), [(True, "ppc64"), (False, "ppc64le")])
 def test_power_is_called_by_its_name(big: bool, name: str) -> None:
-    assert Header(b"", 64, big, EM_PPC64, ()).machine_name == name
+    assert machine_name(Header(b"", 64, big, EM_PPC64, ())) == name
 
 
 @pytest.mark.parametrize(

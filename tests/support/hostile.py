@@ -17,6 +17,7 @@ from oldmemfs.elf.notes import notes, vmcoreinfo_text
 from oldmemfs.errors import OldmemError
 from oldmemfs.filter.filtered import filtered
 from oldmemfs.filter.rules import Rules
+from oldmemfs.kernel.arch import x86_64
 from oldmemfs.kernel.vmcoreinfo import Vmcoreinfo
 from oldmemfs.maps.memory import Memory, Run
 from oldmemfs.maps.plan import Plan
@@ -231,7 +232,9 @@ def check_text(text: bytes) -> None:
     assert all(0 <= n < 10**9 for n in info.version)
     assert info.page_size in (None, *(1 << n for n in range(12, 19)))
     with contextlib.suppress(OldmemError):
-        rules = Rules.from_vmcoreinfo(info, "x86_64", 8, big_endian=False)
+        rules = Rules.from_vmcoreinfo(
+            info, 8, big_endian=False, huge_orders=x86_64.ARCH.huge_orders
+        )
         assert 0 <= rules.flags < rules.size <= PAGE
 
 

@@ -9,6 +9,7 @@ from oldmemfs.filter.classes import LONG, classify
 from oldmemfs.filter.memmap import memory_map
 from oldmemfs.filter.rules import Rules
 from oldmemfs.filter.sections import sections
+from oldmemfs.kernel.arch import x86_64
 from oldmemfs.maps.plan import Plan
 from oldmemfs.options import Options
 from oldmemfs.ranges import Range
@@ -43,7 +44,9 @@ def pfns(name: str, file: str) -> set[int]:
 def classes(crash: Dump, level: int, long: int = LONG) -> Classes:
     """The crash's pages, told apart."""
     dead = crash.kernel
-    rules = Rules.from_vmcoreinfo(crash.vmcoreinfo, "x86_64", 8, big_endian=False)
+    rules = Rules.from_vmcoreinfo(
+        crash.vmcoreinfo, 8, big_endian=False, huge_orders=x86_64.ARCH.huge_orders
+    )
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in crash.header.loads]
     maps = sections(dead, memory_map(dead))
     return classify(dead.memory, loads, maps, rules, level, long=long)

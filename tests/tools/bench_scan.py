@@ -33,6 +33,7 @@ from oldmemfs.filter.classes import classify
 from oldmemfs.filter.memmap import memory_map
 from oldmemfs.filter.rules import Rules
 from oldmemfs.filter.sections import sections
+from oldmemfs.kernel.arch import x86_64
 from oldmemfs.options import Options
 from oldmemfs.ranges import Range
 from oldmemfs.sources import open_source
@@ -63,7 +64,9 @@ def ours(crash: Dump, level: int) -> float:
     """Seconds from the memory map's sections to all bits, page-table walks included."""
     dead = crash.kernel
     maps = memory_map(dead)
-    rules = Rules.from_vmcoreinfo(crash.vmcoreinfo, "x86_64", 8, big_endian=False)
+    rules = Rules.from_vmcoreinfo(
+        crash.vmcoreinfo, 8, big_endian=False, huge_orders=x86_64.ARCH.huge_orders
+    )
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in crash.header.loads]
     start = time.perf_counter()
     classify(dead.memory, loads, sections(dead, maps), rules, level & ~1)

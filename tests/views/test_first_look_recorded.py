@@ -14,6 +14,7 @@ from support.recorded import each_golden
 
 from oldmemfs.elf.notes import Note, notes
 from oldmemfs.elf.registers import pid, registers
+from oldmemfs.kernel.arch import x86_64
 from oldmemfs.kernel.kernel import Kernel
 from oldmemfs.kernel.panic import find_panic
 from oldmemfs.kernel.printk import as_text, read_log
@@ -73,7 +74,7 @@ def test_registers_as_gdb_shows_them(golden: str, tmp_path: Path) -> None:
         phdr = struct.pack("<2I6Q", PT_NOTE, 0, 120, 0, 0, len(head), len(head), 4)
         (tmp_path / "core").write_bytes(ehdr + phdr + head)
         shown = gdb_registers(tmp_path / "core")
-        ours = {r.name: r.value for r in registers(X86_64, False, note.desc)}
+        ours = {r.name: r.value for r in registers(x86_64.ARCH.status, False, note.desc)}
         compared = shown.keys() & ours.keys()
         assert len(compared) >= 24
         assert {name: ours[name] for name in compared} == {n: shown[n] for n in compared}
@@ -83,7 +84,7 @@ def test_registers_as_gdb_shows_them(golden: str, tmp_path: Path) -> None:
 def test_summary(golden: str) -> None:
     kernel, log = read(golden)
     taint = read_taint(kernel, kernel.info) if golden.startswith("bookworm") else None
-    pids = [pid(X86_64, False, note.desc) for note in cpu_notes(golden)]
+    pids = [pid(x86_64.ARCH.status, False, note.desc) for note in cpu_notes(golden)]
     ranges = kernel.memory.ranges
     summary = summarize(
         "x86_64", kernel.info, find_panic(log), pids=pids, taint=taint, ranges=ranges

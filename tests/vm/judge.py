@@ -103,7 +103,9 @@ def whole_pages(dump: Dump) -> set[int]:
 def kept_pages(dump: Dump, level: int) -> set[int]:
     """The pages that are kept at a level, zero pages with them."""
     dead = dump.kernel
-    rules = Rules.from_vmcoreinfo(dead.info, dead.arch.name, dead.word, big_endian=dead.big_endian)
+    rules = Rules.from_vmcoreinfo(
+        dead.info, dead.word, big_endian=dead.big_endian, huge_orders=dead.arch.huge_orders
+    )
     loads = [Range(p.paddr, p.paddr + p.memsz) for p in dump.header.loads]
     found = classify(dead.memory, loads, sections(dead, memory_map(dead)), rules, level & ~1)
     return pfns(found.kept) & whole_pages(dump)

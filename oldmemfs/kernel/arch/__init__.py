@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING
 
 from ...errors import FormatError
-from . import aarch64, i386, ia64, ppc64, riscv64, s390x, x86_64
+from . import aarch64, i386, ia64, others, ppc64, riscv64, s390x, x86_64
+from .machine import Machine
 
 if TYPE_CHECKING:
+    from ...elf.header import Header
     from .space import Arch
+
+__all__ = ["ARCHES", "Machine", "check_machine", "machine", "machine_name", "native", "pick"]
 
 ARCHES = (
     x86_64.ARCH,
@@ -19,12 +24,47 @@ ARCHES = (
     i386.ARCH,
     ia64.ARCH,
 )
+MACHINES: tuple[Machine, ...] = (*ARCHES, *others.MACHINES)
 
 
 def pick(machine: int) -> Arch:
-    """The architecture that ELF calls ``machine``."""
+    """The architecture that ELF calls ``machine``; ``FormatError`` if it is not understood."""
     for arch in ARCHES:
         if arch.machine == machine:
             return arch
     names = ", ".join(arch.name for arch in ARCHES)
     raise FormatError(f"kernels of ELF machine {machine} are not understood, only {names}")
+
+
+def machine(number: int) -> Machine:
+    """The machine that ELF calls ``number``; of one that nobody knows, the most cautious record."""
+    for known in MACHINES:
+        if known.machine == number:
+            return known
+    return Machine(name=f"e_machine {number}", machine=number)
+
+
+def machine_name(header: Header) -> str:
+    """The header's machine as `uname -m` calls it: of POWER both byte orders are common."""
+    known = machine(header.machine)
+    return known.name if header.big_endian else known.little_name or known.name
+
+
+def native() -> Machine:
+    """The running machine."""
+    name = platform.machine()
+    for known in MACHINES:
+        if name in (known.name, known.little_name, *known.uname):
+            return known
+    return Machine(name=name, machine=0)
+
+
+def check_machine(header: Header, native: str, where: str) -> None:
+    """Refuse a header that a capture kernel for ``native`` (a name of ours) would refuse."""
+    by_name = next((known for known in MACHINES if native in (known.name, known.little_name)), None)
+    if by_name is None or not by_name.accepts(header.machine, header.bits):
+        name = machine_name(header)
+        raise FormatError(
+            f"{where}: the header is for {name}, ELF{header.bits}; a capture kernel on {native} "
+            "refuses it; use -o arch=any if you know better"
+        )

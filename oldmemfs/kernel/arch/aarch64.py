@@ -15,6 +15,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from ...elf.header import EM_AARCH64
+from ...elf.registers import numbered, wide
 from ...errors import FormatError
 from ...ranges import Range
 from .paging import NEVER, Address, Level, Match, Paging, TableCache
@@ -88,4 +90,14 @@ def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
     return [SectionBits(section, physmem) for section in order for physmem in (48, 52, 40)]
 
 
-ARCH = Arch("aarch64", 183, 8, 1 << 63, _space, _sections)
+ARCH = Arch(
+    name="aarch64",
+    machine=EM_AARCH64,
+    kernel_base=1 << 63,
+    space=_space,
+    sections=_sections,
+    huge_orders={12: (4, 9, 13, 18), 14: (7, 11, 16), 16: (5, 13, 18, 26)},
+    physical_bits=52,
+    moved_below=0,
+    status=wide(*numbered("x", 31), "sp", "pc", "pstate"),
+)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from ...elf.header import EM_386, EM_486, EM_X86_64
+from ...elf.registers import narrow
 from ...errors import FormatError
 from ...ranges import Range
 from .paging import NEVER, Address, Level, Match, Paging, TableCache
@@ -63,4 +65,20 @@ def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
     return SectionBits(29, 36), SectionBits(30, 36)
 
 
-ARCH = Arch("i386", 3, 4, _SPLITS[-1], _space, _sections)
+ARCH = Arch(
+    name="i386",
+    machine=EM_386,
+    uname=("i586", "i686"),
+    word=4,
+    kernel_base=_SPLITS[-1],
+    space=_space,
+    sections=_sections,
+    huge_orders={12: (9, 10)},
+    physical_bits=52,
+    moved_below=1 << 20,  # kexec-tools moves the low 640 KiB
+    status=narrow(
+        "ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es", "fs", "gs", "orig_eax",
+        "eip", "cs", "eflags", "esp", "ss",
+    ),
+    takes={32: (EM_386, EM_486), 64: (EM_386, EM_X86_64)},
+)  # fmt: skip

@@ -12,6 +12,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from ...elf.header import EM_IA_64
+from ...elf.registers import numbered, wide
 from ...ranges import Range, round_down
 from .paging import NEVER, Address, Level, Match, Paging, TableCache
 from .space import Arch, DirectMap, Evidence, SectionBits, Space
@@ -61,4 +63,14 @@ def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
     return (SectionBits(30, 50),)
 
 
-ARCH = Arch("ia64", 50, 8, 5 * _REGION, _space, _sections)
+ARCH = Arch(
+    name="ia64",
+    machine=EM_IA_64,
+    kernel_base=5 * _REGION,
+    space=_space,
+    sections=_sections,
+    status=wide(
+        *numbered("r", 32), "nat", "pr", *numbered("b", 8), "ip", "cfm", "psr", "rsc", "bsp",
+        "bspstore", "rnat", "ccv", "unat", "fpsr", "pfs", "lc", "ec", "csd", "ssd",
+    ),
+)  # fmt: skip

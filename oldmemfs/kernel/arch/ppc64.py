@@ -14,6 +14,8 @@ import struct
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from ...elf.header import EM_PPC64
+from ...elf.registers import numbered, wide
 from ...errors import FormatError
 from ...ranges import Range
 from .paging import NEVER, Address, Level, Match, Paging, TableCache
@@ -133,4 +135,18 @@ def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
     return [SectionBits(24, physmem) for physmem in (51, 47, 46, 44)]
 
 
-ARCH = Arch("ppc64", 21, 8, LINEAR, _space, _sections)
+REGISTERS = (  # ppc has the same, with mq instead of softe
+    *numbered("r", 32), "nip", "msr", "orig_r3", "ctr", "lr", "xer", "cr", "softe", "trap",
+    "dar", "dsisr", "result",
+)  # fmt: skip
+# kexec-tools moves the low 64 KiB, firmware-assisted dumps more: `moved_below` is not known.
+ARCH = Arch(
+    name="ppc64",
+    machine=EM_PPC64,
+    little_name="ppc64le",
+    kernel_base=LINEAR,
+    space=_space,
+    sections=_sections,
+    huge_orders={16: (5, 8, 14, 18)},
+    status=wide(*REGISTERS),
+)

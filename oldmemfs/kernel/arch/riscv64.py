@@ -15,6 +15,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from ...elf.header import EM_RISCV
+from ...elf.registers import numbered, wide
 from ...errors import FormatError
 from ...ranges import Range
 from .paging import NEVER, Address, Group, Level, Match, Paging, TableCache
@@ -86,4 +88,16 @@ def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
     return (SectionBits(27, 56),)
 
 
-ARCH = Arch("riscv64", 243, 8, 1 << 63, _space, _sections)
+ARCH = Arch(
+    name="riscv64",
+    machine=EM_RISCV,
+    kernel_base=1 << 63,
+    space=_space,
+    sections=_sections,
+    moved_below=0,
+    header_omits_reserved=True,
+    status=wide(
+        "pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", *numbered("a", 8),
+        *(f"s{i}" for i in range(2, 12)), "t3", "t4", "t5", "t6",
+    ),
+)  # fmt: skip

@@ -14,6 +14,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...elf.header import EM_S390
+from ...elf.notes import NT_PRFPREG
+from ...elf.registers import Group, PrStatus, numbered
 from ...errors import FormatError
 from ...ranges import Range
 from .paging import NEVER, Address, Level, Match, Paging, TableCache
@@ -111,4 +114,31 @@ def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
     return [SectionBits(28, physmem) for physmem in (46, 42, 53, 47, 48, 49, 50, 51, 52)]
 
 
-ARCH = Arch("s390x", 22, 8, 0, _space, _sections)
+_STATUS = PrStatus(
+    pid=32,
+    has_pid=False,
+    groups=(
+        Group(112, 8, ("pswm", "pswa", *numbered("r", 16))),
+        Group(256, 4, numbered("a", 16)),
+        Group(320, 8, ("orig_r2",)),
+    ),
+    notes={  # NT_PRFPREG, and NT_S390_*
+        NT_PRFPREG: (Group(0, 4, ("fpc",)), Group(8, 8, numbered("f", 16))),
+        0x301: (Group(0, 8, ("timer",)),),
+        0x302: (Group(0, 8, ("todcmp",)),),
+        0x303: (Group(0, 4, ("todpreg",)),),
+        0x304: (Group(0, 8, numbered("c", 16)),),
+        0x305: (Group(0, 4, ("prefix",)),),
+        0x309: (Group(0, 8, tuple(f"v{i}.low" for i in range(16))),),  # their upper halves: f0 ..
+        0x30A: (Group(0, 16, tuple(f"v{i}" for i in range(16, 32))),),
+    },
+)
+ARCH = Arch(
+    name="s390x",
+    machine=EM_S390,
+    kernel_base=0,
+    space=_space,
+    sections=_sections,
+    huge_orders={12: (8, 19)},
+    status=_STATUS,
+)

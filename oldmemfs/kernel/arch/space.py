@@ -11,15 +11,16 @@ Each architecture is one ``Arch``: its numbers, and the function that solves its
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...errors import FormatError
+from .machine import Machine
 from .paging import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ...maps.memory import Memory
     from ..vmcoreinfo import Vmcoreinfo
@@ -145,16 +146,19 @@ class Evidence:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Arch:
-    """An architecture. ``kernel_base`` is below all of its kernel's addresses.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arch(Machine):
+    """An architecture whose kernels are understood.
+
+    ``kernel_base`` is below all of its kernel's addresses.
 
     ``sections`` gives what SPARSEMEM may use where VMCOREINFO does not say, likeliest first.
     """
 
-    name: str
-    machine: int  # e_machine
-    word: int  # bytes in an unsigned long
+    word: int = 8  # bytes in an unsigned long
     kernel_base: int
     space: Callable[[Evidence], Space]
     sections: Callable[[Vmcoreinfo], Sequence[SectionBits]]
+    # Orders of huge pages by page shift: PMD and PUD size, and groups of such entries. Of a page
+    # shift that is not here they are not known.
+    huge_orders: Mapping[int, Sequence[int]] = field(default_factory=dict)

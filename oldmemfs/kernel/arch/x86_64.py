@@ -11,6 +11,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from ...elf.header import EM_X86_64
+from ...elf.registers import wide
 from ...errors import FaultError, FormatError
 from ...ranges import Range
 from .paging import NEVER, Address, Level, Match, Paging, TableCache
@@ -81,4 +83,18 @@ def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
     return (five, four) if info.number("pgtable_l5_enabled") else (four, five)
 
 
-ARCH = Arch("x86_64", 62, 8, 1 << 63, _space, _sections)
+ARCH = Arch(
+    name="x86_64",
+    machine=EM_X86_64,
+    kernel_base=1 << 63,
+    space=_space,
+    sections=_sections,
+    huge_orders={12: (9, 18)},
+    physical_bits=52,
+    moved_below=1 << 20,  # kexec-tools moves the low 640 KiB
+    status=wide(
+        "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx",
+        "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds",
+        "es", "fs", "gs",
+    ),
+)  # fmt: skip
