@@ -11,9 +11,9 @@ ROOT = Path(oldmemfs.__file__).parent
 # From the ground up; the rooms of one line know nothing of each other.
 ORDER = (
     ("errors", "ranges", "__init__"),
-    ("host", "options"),
-    ("maps",),
-    ("elf", "kernel"),
+    ("host", "maps", "options"),
+    ("elf",),
+    ("kernel",),
     ("dump",),
     ("filter", "sources"),
     ("views",),

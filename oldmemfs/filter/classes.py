@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .._oldmem import ffi, lib
 from ..errors import OldmemError
+from ..host import meminfo
 from ..maps.pagemask import HEADS, PageMask, pages_of
 from ..maps.table import Kind, Row, Table
 from ..ranges import Range, intersect
@@ -100,7 +101,8 @@ def classify(
     assert 0 <= level <= MAX_LEVEL, level
     watch = watch or Watch()
     shift = rules.page_shift
-    kept = PageMask(_both(pages_of(loads, shift), pages_of(memory.held, shift)), shift)
+    pages = _both(pages_of(loads, shift), pages_of(memory.held, shift))
+    kept = PageMask(pages, shift, meminfo.available())
     watch.total = kept.pages * (2 if level & 1 else 1)
     job = watch.job
     ram = ffi.new("struct om_ram[]", [tuple(r) for r in kept.ram])

@@ -12,14 +12,12 @@ of the memory.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._oldmem import ffi, lib
 from ..errors import FormatError, ShortageError
-from ..host.files import read_text
 from ..ranges import Range, intersect, round_down, round_up, subtract, union
 
 if TYPE_CHECKING:
@@ -49,20 +47,14 @@ def pages_of(bytes_: Iterable[Range], page_shift: int) -> list[Range]:
     return union(Range(r.start >> page_shift, (r.end + low) >> page_shift) for r in bytes_)
 
 
-def _spare_memory() -> int | None:
-    """Bytes that can be had before the kernel ends somebody, this daemon perhaps."""
-    found = re.search(r"^MemAvailable: +(\d+) kB$", read_text("/proc/meminfo") or "", re.MULTILINE)
-    return int(found[1]) << 10 if found else None
-
-
 class PageMask:
     """All pages of ``ranges`` (pfns; sorted and disjoint), kept until something clears them.
 
-    Raises ``FormatError`` for more pages than can be true, ``ShortageError`` for more bits than
-    there is room for now.
+    Raises ``FormatError`` for more pages than can be true, ``ShortageError`` for more bits than fit
+    into ``spare`` bytes.
     """
 
-    def __init__(self, ranges: Iterable[Range], page_shift: int) -> None:
+    def __init__(self, ranges: Iterable[Range], page_shift: int, spare: int | None = None) -> None:
         ram: list[Ram] = []
         total = 0
         for start, end in ranges:
@@ -74,7 +66,7 @@ class PageMask:
         self.pages = total
         self.page_shift = page_shift
         size = (total + 7) // 8
-        if (spare := _spare_memory()) is not None and size > spare:
+        if spare is not None and size > spare:
             raise ShortageError(
                 f"a bit for each page takes {size >> 20} MiB and {spare >> 20} MiB are left here:"
                 " give the capture kernel more (crashkernel=), or save `vmcore`"

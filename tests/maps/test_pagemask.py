@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oldmemfs.errors import FormatError, OldmemError
+from oldmemfs.host import meminfo
 from oldmemfs.maps.layout import Layout
 from oldmemfs.maps.memory import Memory, Run
 from oldmemfs.maps.pagemask import MAX_PAGES, PageMask, pages_of
@@ -176,10 +177,11 @@ def test_more_memory_than_there_is() -> None:
 
 def test_the_bits_must_fit_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A capture kernel has 100 MB: whoever takes more is ended, and the dump is lost."""
-    monkeypatch.setattr("oldmemfs.maps.pagemask.read_text", lambda _: "MemAvailable:    3072 kB\n")
-    assert PageMask([Range(0, 3 << 23)], 12).pages == 3 << 23
+    monkeypatch.setattr("oldmemfs.host.meminfo.read_text", lambda _: "MemAvailable:    3072 kB\n")
+    spare = meminfo.available()
+    assert PageMask([Range(0, 3 << 23)], 12, spare).pages == 3 << 23
     with pytest.raises(OldmemError, match="takes 4 MiB and 3 MiB are left here"):
-        PageMask([Range(0, 4 << 23)], 12)
+        PageMask([Range(0, 4 << 23)], 12, spare)
 
 
 def test_partial_pages_count() -> None:
