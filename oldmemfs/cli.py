@@ -7,13 +7,15 @@ import logging
 import os
 import stat
 import sys
+import textwrap
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
 from .commands.output import put, visible
 from .errors import OldmemError, UsageError, shortage
-from .options import Options, parse
+from .options import WORDS, Options, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,24 +33,25 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
 
   -f                      stay in the foreground
   -d                      the same, and show every FUSE request
-  -o source=KIND          devmem, elf or raw, instead of finding out
-  -o elfcorehdr=ADDR|FILE the crash's ELF header: its address in memory, or a file
-  -o ram=START-END@OFF    image: physical START-END (hex, END not included) is at file offset OFF;
-                          several with ':' between them
-  -o machine=NAME         image of a QEMU machine: pc, q35, microvm, virt, riscv-virt
-  -o page_size=N          image: the capture kernel's page size (from VMCOREINFO if not given)
-  -o note_align=0|4       image: p_align of vmcore's PT_NOTE (4 since Linux 6.5)
-  -o layout=packed        image: vmcore as kernels before 3.11 make it
-  -o arch=NAME|any        refuse a header that is for another machine, or take any
-  -o notes=skip           go on without ELF notes that cannot be read
-  -o dump_level=N         what vmcore-kern leaves out, as makedumpfile -d (31)
-  -o strict               EIO for what cannot be read, instead of zeros and a line in badpages
-  -o bind=VIEW[:FILE]     mount that view over /proc/vmcore (or FILE) as well
-  -o cache=none|pages     read past the page cache, or through it
-  -o reads=c|python       answer reads in C threads (root's default) or in Python
-  -o allow_other          let other users in
 """
 
+
+def help_text() -> str:
+    """What --help says: a line or two for each word of ``options.WORDS``."""
+    lines = []
+    for word in WORDS:
+        head = f"  -o {word.name}{'=' * bool(word.takes)}{word.takes} "
+        says = textwrap.wrap(word.says.replace("*", ""), 100 - _COLUMN)
+        if len(head) > _COLUMN:
+            lines.append(head.rstrip())
+            head = ""
+        lines += [
+            f"{first:<{_COLUMN}}{text}" for first, text in zip_longest([head], says, fillvalue="")
+        ]
+    return USAGE + "".join(f"{line}\n" for line in lines)
+
+
+_COLUMN = 26  # where the explanations begin
 # What mount(8) and fstab put where no source is meant.
 _NO_SOURCE = ("none", "oldmemfs", "")
 _log = logging.getLogger(__name__)
@@ -184,7 +187,7 @@ def run(command: Command) -> int:
 
         return check.report(options)
     if command.action == "help":
-        put(USAGE)
+        put(help_text())
     elif command.action == "version":
         put(f"oldmemfs {__version__}\n")
     elif command.action == "mount":

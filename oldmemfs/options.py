@@ -139,18 +139,62 @@ def _bind(value: str) -> Bind:
     return Bind(view, os.path.realpath(target)) if colon else Bind(view)
 
 
-_VALUES: dict[str, Callable[[str], object]] = {
-    "source": _choice("source", "devmem", "elf", "raw"),
-    "elfcorehdr": _elfcorehdr,
-    "machine": _choice("machine", *MACHINES),
-    "arch": str,
-    "page_size": _page_size,
-    "note_align": _note_align,
-    "bind": _bind,
-    "dump_level": _dump_level,
-    "cache": _choice("cache", "none", "pages"),
-    "reads": _choice("reads", "c", "python"),
-}
+def _packed(value: str) -> bool:
+    return _choice("layout", "paged", "packed")(value) == "packed"
+
+
+def _skip(value: str) -> bool:
+    return _choice("notes", "skip")(value) == "skip"
+
+
+class Word(NamedTuple):
+    """A word of ``-o``: read by ``parse``, told by --help and by the man page.
+
+    In ``says`` and ``more`` a word between asterisks is set apart where that is possible.
+    """
+
+    name: str
+    takes: str  # its value, as help shows it; empty: it has none
+    says: str
+    read: Callable[[str], object]
+    field: str = ""  # of ``Options``, if it is not called like the word
+    more: str = ""  # what only the man page adds
+
+
+WORDS = (
+    Word("source", "devmem|elf|raw", "the kind of source, instead of finding out",
+         _choice("source", "devmem", "elf", "raw")),
+    Word("elfcorehdr", "ADDRESS|FILE",
+         "the crash's ELF header: its address in memory (decimal or 0x, K M G), or a file",
+         _elfcorehdr),
+    Word("ram", "START-END@OFFSET[:...]",
+         "image: physical START to END (hex, END not included) is at file offset OFFSET", _ram),
+    Word("machine", "|".join(MACHINES), "image: it is of this QEMU machine",
+         _choice("machine", *MACHINES)),
+    Word("page_size", "N", "image: the capture kernel's page size", _page_size,
+         more="Taken from VMCOREINFO if it is not given."),
+    Word("note_align", "0|4", "image: p_align of the PT_NOTE of *vmcore*", _note_align,
+         more="Kernels since 6.5 write 4."),
+    Word("layout", "paged|packed", "image: packed is *vmcore* as kernels before 3.11 make it",
+         _packed, "packed"),
+    Word("arch", "NAME|any", "refuse a header for another machine than NAME, or take any", str),
+    Word("notes", "skip", "go on without ELF notes that cannot be read", _skip, "skip_notes"),
+    Word("dump_level", "N", "what *vmcore-kern* leaves out, as makedumpfile -d (31)", _dump_level,
+         more="A sum of 1 (zero pages), 2 and 4 (cache), 8 (user pages), 16 (free pages)."),
+    Word("strict", "", "EIO for what cannot be read, instead of zeros and a line in *badpages*",
+         bool),
+    Word("bind", "VIEW[:FILE]", "mount that view over */proc/vmcore* (or FILE) as well", _bind,
+         more="A distribution's own scripts save it then. Undone when the mount point is unmounted."
+              " The program is ready once this is done."),
+    Word("cache", "none|pages", "read past the page cache, or through it",
+         _choice("cache", "none", "pages")),
+    Word("reads", "c|python", "answer reads in C threads (what root gets) or in Python",
+         _choice("reads", "c", "python"),
+         more="Others get Python, through fusermount3."),
+    Word("allow_other", "", "let other users in", bool),
+    Word("allow_root", "", "let root in, where another user mounts", bool),
+)  # fmt: skip
+_BY_NAME = {word.name: word for word in WORDS}
 
 
 def parse(lists: Iterable[str]) -> Options:
@@ -159,29 +203,24 @@ def parse(lists: Iterable[str]) -> Options:
     Raises ``UsageError`` for a word that is neither ours nor mount's.
     """
     options = Options()
-    for word in (w for text in lists for w in text.split(",") if w):
-        key, equals, value = word.partition("=")
-        if key == "ram" and equals:
+    for text in (w for one in lists for w in one.split(",") if w):
+        key, equals, value = text.partition("=")
+        word = _BY_NAME.get(key)
+        if word is None:
+            if text not in _MOUNT_WORDS and not key.startswith(("x-", "comment")):
+                known = ", ".join(sorted(_BY_NAME))
+                raise UsageError(f"-o {text}: not an option; there are {known}")
+        elif word.takes and not equals:
+            raise UsageError(f"-o {text}: needs a value: {key}=...; oldmemfs --help shows which")
+        elif equals and not word.takes:
+            raise UsageError(f"-o {text}: takes no value: write -o {key}, or leave it out")
+        elif key in ("allow_other", "allow_root"):
+            options = replace(options, allow=options.allow | {key})
+        elif key == "ram":
             options = replace(options, ram=options.ram + _ram(value))
-        elif key == "layout" and equals:
-            packed = _choice("layout", "paged", "packed")(value) == "packed"
-            options = replace(options, packed=packed)
-        elif key == "notes" and equals:
-            _choice("notes", "skip")(value)
-            options = replace(options, skip_notes=True)
-        elif key in _VALUES and equals:
-            options = replace(options, **{key: _VALUES[key](value)})  # type: ignore[arg-type]
-        elif key in _VALUES or key in ("ram", "layout", "notes"):
-            raise UsageError(f"-o {word}: needs a value: {key}=...; oldmemfs --help shows which")
-        elif equals and key in ("strict", "allow_other", "allow_root"):
-            raise UsageError(f"-o {word}: takes no value: write -o {key}, or leave it out")
-        elif word == "strict":
-            options = replace(options, strict=True)
-        elif word in ("allow_other", "allow_root"):
-            options = replace(options, allow=options.allow | {word})
-        elif word not in _MOUNT_WORDS and not key.startswith(("x-", "comment")):
-            known = ", ".join(sorted([*_VALUES, "allow_other", "layout", "notes", "ram", "strict"]))
-            raise UsageError(f"-o {word}: not an option; there are {known}")
+        else:
+            known_as, meant = word.field or key, word.read(value) if word.takes else True
+            options = replace(options, **{known_as: meant})  # type: ignore[arg-type]
     if options.ram and options.machine:
         raise UsageError("-o ram= and -o machine= both say where memory lies: give one")
     return options

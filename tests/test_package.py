@@ -22,7 +22,7 @@ SHARE = [
     "oldmemfs/payload.py", "oldmemfs/payload_trace.py", "oldmemfs/debian/setup.sh",
     "zsh/site-functions/_oldmemfs",
 ]  # fmt: skip
-OURS = [*options._VALUES, "allow_other", "layout", "notes", "ram", "strict"]
+OURS = [word.name for word in options.WORDS]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,13 @@ def test_the_man_page_knows_every_option(prefix: Path) -> None:
     page = (prefix / "share/man/man8/oldmemfs.8").read_text()
     plain = re.sub(r"\\f[BIRP]|\\", "", page)
     assert [name for name in OURS if not re.search(rf"\b{name}\b", plain)] == []
-    assert [name for name in OURS if name not in cli.USAGE] == []
+    assert [name for name in OURS if name not in cli.help_text()] == []
+
+
+def test_the_readme_names_every_option() -> None:
+    readme = (ROOT / "README.md").read_text().replace("\\|", "|")
+    words = [w.name + "=" * bool(w.takes) + w.takes for w in options.WORDS]
+    assert [word for word in words if f"| `{word}` |" not in readme] == []
 
 
 def complete(prefix: Path, line: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 _oldmemfs() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local options="allow_other arch= bind= cache=none cache=pages dump_level= elfcorehdr= layout=packed
+    local options="allow_other allow_root arch= bind= cache=none cache=pages dump_level= elfcorehdr= layout=packed
         machine=pc machine=q35 machine=microvm machine=virt machine=riscv-virt note_align=0
         note_align=4 notes=skip page_size= ram= reads=c reads=python source=devmem source=elf source=raw strict"
     # bash takes '=' for the end of a word; the words before it are looked at as they were typed.
