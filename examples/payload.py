@@ -171,7 +171,12 @@ def trace(*, also: Iterable[str] = (), paths: Iterable[Path] = ()) -> list[tuple
     """Every module that a mount imports, and that ``also`` import: name, file, is it a package."""
     can_mount = os.getuid() == 0 and os.access("/dev/fuse", os.R_OK | os.W_OK)
     with tempfile.TemporaryDirectory(prefix="oldmemfs-payload-") as work:
-        program = [sys.executable, "-I", Path(__file__).with_name("payload_trace.py"), SSL]
+        program: list[str | Path] = [
+            sys.executable,
+            "-I",
+            Path(__file__).with_name("payload_trace.py"),
+            SSL,
+        ]
         wanted = [json.dumps([str(path) for path in paths]), json.dumps(list(also))]
         session = "mount" if can_mount else "list"
         told = run([*program, *wanted, work, session], cwd="/", timeout=120)

@@ -42,7 +42,7 @@ class _Machines(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         machine = MACHINE.search(nodeid)
-        return super()._split_scope(nodeid) + (machine[0] if machine else "")
+        return str(super()._split_scope(nodeid)) + (machine[0] if machine else "")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -16,7 +16,7 @@ from oldmemfs.commands import check
 from oldmemfs.errors import SourceError, UsageError
 from oldmemfs.options import Piece, number, parse
 from oldmemfs.ranges import Range
-from oldmemfs.sources import open_source, raw
+from oldmemfs.sources import findheader, liveheader, open_source, raw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,7 @@ def test_a_vmem_above_3_gib_is_told_its_map(
     def find(_: object, path: str) -> int:
         raise UsageError(f"{path}: no header")
 
-    monkeypatch.setattr(raw.findheader, "find", find)  # the search through 4 GiB takes its time
+    monkeypatch.setattr(findheader, "find", find)  # the search through 4 GiB takes its time
     path = tmp_path / "vm.vmem"
     for size, options, wanted in (
         (4 << 30, "", "; a .vmem of this size needs -o "),
@@ -213,7 +213,7 @@ def test_check_has_two_verdicts(
     """On a machine that is no capture kernel, with and without what the next crash needs."""
     monkeypatch.setattr(check, "_VMCORE", str(tmp_path / "vmcore"))
     monkeypatch.setattr(check, "_KEXEC", str(tmp_path / "kexec"))
-    monkeypatch.setattr(check.liveheader, "address", lambda: (None, "no elfcorehdr="))
+    monkeypatch.setattr(liveheader, "address", lambda: (None, "no elfcorehdr="))
     monkeypatch.setattr(check, "_mounting", lambda: iter([(True, "fuse")]))
     status, told, lines = verdicts(capsys)
     assert status == 0, "images can be mounted: nothing is wrong"
@@ -236,7 +236,7 @@ def test_check_has_two_verdicts(
 def test_check_in_a_capture_kernel_is_about_its_old_memory(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check.liveheader, "address", lambda: (0x8000, "elfcorehdr="))
+    monkeypatch.setattr(liveheader, "address", lambda: (0x8000, "elfcorehdr="))
     monkeypatch.setattr(check, "_mounting", lambda: iter([(True, "fuse")]))
     for readable, verdict in (
         (True, "the dead kernel's memory can be mounted here: oldmemfs MOUNTPOINT"),

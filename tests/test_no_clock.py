@@ -31,7 +31,8 @@ def found(source: str) -> Iterator[str]:
         if name in CLOCKS:
             yield f"{node.lineno}: {name}: bound processor time, with tests/support/budget.py"
         words = {k.arg: k.value for k in node.keywords}
-        if isinstance(words.get("deadline"), ast.Constant) and words["deadline"].value is not None:
+        deadline = words.get("deadline")
+        if isinstance(deadline, ast.Constant) and deadline.value is not None:
             yield f"{node.lineno}: {name}: a deadline is of the clock: use tests/support/budget.py"
         short = "timeout" in words and is_short(words["timeout"])
         if short or (name == "wait" and any(map(is_short, node.args))):

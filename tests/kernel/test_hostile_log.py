@@ -74,7 +74,7 @@ def old_log(page: bytes, **values: int) -> tuple[Aliased, Vmcoreinfo]:
 
 def test_a_record_buffer_of_one_page_shown_two_gib_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """With smaller limits, that it takes no minute; four million records were walked."""
-    assert (buffer.MAX_RECORDS, buffer._MAX_WALKED) <= (1 << 18, 1 << 25)
+    assert (MAX_RECORDS, buffer._MAX_WALKED) <= (1 << 18, 1 << 25)
     monkeypatch.setattr(buffer, "MAX_RECORDS", 1000)
     monkeypatch.setattr(buffer, "_MAX_WALKED", MIB)
     virtual, info = old_log(

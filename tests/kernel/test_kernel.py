@@ -94,7 +94,9 @@ def test_without_a_page_size() -> None:
         crash.kernel()
     nothing = Vmcoreinfo.parse(b"")
     with pytest.raises(FormatError, match="there is no VMCOREINFO in the dump's notes"):
-        Kernel.from_vmcoreinfo(crash.ram, nothing, X86_64.e_machine, X86_64.big_endian, crash.loads)
+        Kernel.from_vmcoreinfo(
+            crash.memory, nothing, X86_64.e_machine, X86_64.big_endian, crash.loads
+        )
 
 
 def test_release_is_needed() -> None:

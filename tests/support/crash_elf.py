@@ -58,7 +58,7 @@ def save_core(
     count = struct.unpack_from("<H", blob, 56)[0]
     phdrs = [struct.unpack_from("<2I6Q", blob, 64 + 56 * i) for i in range(count)]
     notes = b"".join(crash.memory.read(p[2], p[5]) for p in phdrs if p[0] == _PT_NOTE)
-    rows = [(_PT_NOTE, 0, 4096, 0, 0, len(notes), len(notes), 4)]
+    rows: list[tuple[int, ...]] = [(_PT_NOTE, 0, 4096, 0, 0, len(notes), len(notes), 4)]
     rows += [(p[0], p[1], p[2] + CORE_START, *p[3:]) for p in phdrs if p[0] == _PT_LOAD]
     rows += [(_PT_LOAD, 7, *claim, 0) for claim in claims]
     header = bytearray(blob[:64])

@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 try:
-    import atheris  # type: ignore[import-untyped]
+    import atheris
 except ImportError:
     sys.exit("fuzz.py needs atheris: pip install atheris")
 

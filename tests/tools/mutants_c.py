@@ -100,7 +100,7 @@ class Build:
         """Whether this file can be; its object lies beside it."""
         include = [f"-I{self.sources}", f"-I{sysconfig.get_path('include')}"]
         words = ["-c", "-O1", "-fPIC", "-w", "-std=c11", "-DPy_LIMITED_API=0x030b0000", *include]
-        target = ["-o", file.with_suffix(".o"), file]
+        target = ["-o", str(file.with_suffix(".o")), str(file)]
         done = subprocess.run(["cc", *words, *target], capture_output=True, check=False)
         return done.returncode == 0
 
@@ -110,8 +110,8 @@ class Build:
         users = [f for f in self.files if f.name == name or f'"{name}"' in f.read_text()]
         if not all(self.compiled(file) for file in users):
             return False
-        objects = [file.with_suffix(".o") for file in self.files]
-        words = ["-shared", "-o", self.target, *objects, "-lpthread"]
+        objects = [str(file.with_suffix(".o")) for file in self.files]
+        words = ["-shared", "-o", str(self.target), *objects, "-lpthread"]
         return subprocess.run(["cc", *words], capture_output=True, check=False).returncode == 0
 
     def noticed(self, tests: list[str], seconds: float | None) -> bool:

@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
 
 from .apt import Apt, cache_folder
 from .tools import HostError
@@ -83,7 +85,8 @@ def _linked(path: Path) -> tuple[str, list[str]]:
     """The loader that a program names, and the libraries."""
     with path.open("rb") as file:
         elf = ELFFile(file)
-        loader = next((s.get_interp_name() for s in elf.iter_segments("PT_INTERP")), "")
+        segments = (s for s in elf.iter_segments("PT_INTERP") if isinstance(s, InterpSegment))
+        loader = next((s.get_interp_name() for s in segments), "")
         dynamic = elf.get_section_by_name(".dynamic")
-        tags = dynamic.iter_tags("DT_NEEDED") if dynamic else ()
-        return loader, [tag.needed for tag in tags]
+        tags = dynamic.iter_tags("DT_NEEDED") if isinstance(dynamic, DynamicSection) else ()
+        return loader, [str(vars(tag)["needed"]) for tag in tags]  # pyelftools sets it by name

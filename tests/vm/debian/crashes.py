@@ -63,8 +63,9 @@ def crash(
     copy_tree(installed, root)
     set_up(root)
     run([need("mke2fs"), "-q", "-t", "ext4", "-d", root, disk, f"{_DISK_MIB}M"])
-    boot = [work / f"{name}-{kernel_release(root)}" for name in ("vmlinuz", "initrd.img")]
-    for path in boot:
+    release = kernel_release(root)
+    kernel, initrd = work / f"vmlinuz-{release}", work / f"initrd.img-{release}"
+    for path in (kernel, initrd):
         shutil.copyfile(root / "boot" / path.name, path)
     shutil.rmtree(root)
     drive = ("-drive", f"file={disk},if=virtio,format=raw,cache=unsafe")
@@ -72,5 +73,5 @@ def crash(
     # systemd's 90 seconds are too few on a busy host.
     patience = "systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
     command = f"root=/dev/vda rw console=ttyS0 crashkernel=256M {patience}"
-    machine.run(*boot, command, timeout=1800)
+    machine.run(kernel, initrd, command, timeout=1800)
     return Crashed(machine, disk)
