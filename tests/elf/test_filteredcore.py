@@ -76,6 +76,45 @@ def test_gaps(gap: int) -> None:
     assert not made.remarks
 
 
+def test_the_file_as_it_is_drawn() -> None:
+    """Two pieces, one of which starts inside a page, and a run of zeros."""
+    made = core([load(0x800, 0x3000), load(0x400000, 0x600000)], [], [Range(0x500, 0x600)])
+    assert made.layout.describe() == (
+        "0x000000000000          0x120 bytes                     ELF header\n"
+        "0x000000000120          0xee0 zero                      padding\n"
+        "0x000000001000           0x13 bytes                     notes\n"
+        "0x000000001013          0xfed zero                      padding\n"
+        "0x000000002000          0x800 zero                      padding\n"
+        "0x000000002800         0x2800 masked 0x0000000000000800 piece 0\n"
+        "0x000000005000       0x100000 masked 0x0000000000400000 piece 1\n"
+        "0x000000105000            end\n"
+    )
+    note, first, second, zeros = made.header.phdrs
+    assert note == Phdr(PT_NOTE, 0, 0x1000, 0, 0, 19, 19, 4)
+    assert first == load(0x800, 0x3000)._replace(offset=0x2800)
+    assert second == load(0x400000, 0x500000)._replace(offset=0x5000)
+    assert zeros == load(0x500000, 0x600000)._replace(offset=0x105000, filesz=0)
+
+
+def test_headers_that_fill_their_page() -> None:
+    """72 program headers are just a page, with the ELF header; of zeros as of memory."""
+    for zeros, notes_at in ((70, 0x1000), (71, 0x2000)):
+        runs = [Range(2 * i, 2 * i + 1) for i in range(zeros)]
+        made = core([load(0, 1000 * PAGE)], [Range(0, 700)], runs)
+        assert len(made.header.phdrs) == zeros + 2
+        assert made.header.phdrs[0].offset == notes_at
+        assert made.layout.extents[0].size == 64 + 56 * (zeros + 2)
+
+
+def test_neighbours_in_two_segments() -> None:
+    """A page that is kept alone at the start of the next PT_LOAD, or of which one byte is here."""
+    made = core([load(0, 100 * PAGE), load(100 * PAGE, 200 * PAGE)], [Range(90, 100)])
+    assert check(made) == [(0, 90), (100, 200)]
+    made = core([load(0, 99 * PAGE + 1), load(100 * PAGE, 200 * PAGE)], [Range(0, 99)])
+    assert check(made) == [(99, 100), (100, 200)]
+    assert made.header.loads[0].filesz == 1
+
+
 def test_everything_kept_or_nothing() -> None:
     assert check(core([load(0, 999 * PAGE)], [])) == [(0, 999)]
     made = core([load(0, 9 * PAGE), load(1 << 20, 2 << 20)], [Range(0, 9)])
