@@ -14,7 +14,7 @@ if [ "$vm" != "not vm" ]; then
     sh tests/vm/setup.sh
 fi
 
-MORE_PACKAGES="binutils cpio elfutils gdb makedumpfile procps pv rsync shellcheck xz-utils zstd" sh examples/setup.sh ".[test]" --config-settings cmake.define.OLDMEM_WERROR=-Werror
+MORE_PACKAGES="binutils clang-format cpio elfutils gdb makedumpfile procps pv rsync shellcheck xz-utils zstd" sh examples/setup.sh ".[test]" --config-settings cmake.define.OLDMEM_WERROR=-Werror
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --check --quiet .
 .venv/bin/mypy

@@ -1,9 +1,10 @@
 /*
  * slowpread.c: a source that hangs, for tests; preloaded into the daemon.
  *
- * While the file SLOW_GATE is there, a pread of [SLOW_START, SLOW_END) of the file SLOW_FILE waits,
- * and SLOW_MET is made to say so. A signal interrupts it, unless SLOW_DEAF is set: some sources let
- * nobody go. Nothing of the file is found by SEEK_DATA, so that no part of it is mapped instead.
+ * While the file SLOW_GATE exists, a pread of [SLOW_START, SLOW_END) of the file SLOW_FILE waits;
+ * the file SLOW_MET is created when one waits. A signal interrupts the wait, unless SLOW_DEAF is
+ * set (as a read of a dead NFS server is not interrupted). SEEK_DATA finds no data in the file, so
+ * that no part of it is mapped instead of read.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,16 +21,18 @@ static struct stat slow;
 static uint64_t first, end;
 static const char *gate, *met;
 static int deaf;
-static ssize_t (*real_pread)(int, void *, size_t, off_t);
-static ssize_t (*real_preadv2)(int, const struct iovec *, int, off_t, int);
-static off_t (*real_lseek)(int, off_t, int);
+typedef ssize_t pread_function(int, void *, size_t, off_t);
+typedef ssize_t preadv2_function(int, const struct iovec *, int, off_t, int);
+typedef off_t lseek_function(int, off_t, int);
+static pread_function *real_pread;
+static preadv2_function *real_preadv2;
+static lseek_function *real_lseek;
 
 __attribute__((constructor)) static void start(void)
 {
-    real_pread = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
-    real_preadv2 =
-        (ssize_t (*)(int, const struct iovec *, int, off_t, int))dlsym(RTLD_NEXT, "preadv64v2");
-    real_lseek = (off_t (*)(int, off_t, int))dlsym(RTLD_NEXT, "lseek64");
+    real_pread = (pread_function *)dlsym(RTLD_NEXT, "pread64");
+    real_preadv2 = (preadv2_function *)dlsym(RTLD_NEXT, "preadv64v2");
+    real_lseek = (lseek_function *)dlsym(RTLD_NEXT, "lseek64");
     if (stat(getenv("SLOW_FILE"), &slow) < 0)
         abort();
     first = strtoull(getenv("SLOW_START"), NULL, 0);
