@@ -41,10 +41,12 @@ elf/header elf/procvmcore kernel/arch/paging kernel/arch/space"
     "$python" -m pip install --quiet --disable-pip-version-check ".[mutants]"
 installed=$(cd / && "$python" -c 'import os, oldmemfs; print(os.path.dirname(oldmemfs.__file__))')
 
-for module in ${*:-$LISTED}; do
+# shellcheck disable=SC2086 # a list of words is meant
+[ $# -gt 0 ] || set -- $LISTED
+for module; do
     names=$(tests_of "$module")
     case $module in csrc/*)
-        # shellcheck disable=SC2046
+        # shellcheck disable=SC2046,SC2086 # a list of words is meant
         "$python" tests/tools/mutants_c.py "${module#csrc/}" $(printf 'tests/%s.py\n' $names)
         continue ;;
     esac
