@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job, on a memory image that it makes itself: set up, mount, list, copy, verify, unmount.
+# The main job, on a memory image that it makes itself: set up, mount, look, copy, check, unmount.
 set -eu
 cd "$(dirname "$0")/.."
 sh examples/setup.sh

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.recorded import each_golden, memory, vmcoreinfo
-from support.space import Space, machines
+from support.space import Space
 from support.space import vmcoreinfo as keys
+from support.wordsizes import machines
 
 from oldmemfs.errors import FaultError, FormatError
 from oldmemfs.kernel.kallsyms import addresses

@@ -12,7 +12,8 @@ import pytest
 from support import rings
 from support.mounting import PATIENCE
 from support.rings import DATA, ROOT, SOME, Message, many
-from support.space import Space, machines, vmcoreinfo
+from support.space import Space, vmcoreinfo
+from support.wordsizes import machines
 
 from oldmemfs.errors import FormatError
 from oldmemfs.kernel.printk import Log, Record, as_json, as_text, read_log

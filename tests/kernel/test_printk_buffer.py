@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support import rings
 from support.rings import DATA, ROOT, SOME, expected, many
-from support.space import Space, machines
+from support.space import Space
+from support.wordsizes import machines
 
 from oldmemfs.errors import FormatError
 from oldmemfs.kernel.printk import Log, read_log

@@ -7,7 +7,8 @@ import json
 import pytest
 from support import rings
 from support.rings import DATA, DESCS, INFOS, ROOT, SOME, Message, expected, many
-from support.space import Space, machines
+from support.space import Space
+from support.wordsizes import machines
 
 from oldmemfs.errors import FormatError
 from oldmemfs.kernel.printk import Log, as_json, as_text, read_log

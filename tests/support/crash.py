@@ -119,9 +119,9 @@ class Crash:
         ]
         return (image, *linear)
 
-    def elfcorehdr(self, cpus: int = 1) -> bytes:
+    def elfcorehdr(self, cpus: int = 1, statuses: Sequence[bytes] = ()) -> bytes:
         """The header blob of this crash; its notes are written into the memory."""
-        return elfcorehdr(self, cpus)
+        return elfcorehdr(self, cpus, statuses)
 
     def kernel(self, loads: Sequence[tuple[int, int, int]] | None = None) -> Kernel:
         return Kernel.from_vmcoreinfo(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 CORE_START = 0x10000  # of memory in a synthetic core file
 
 _PT_LOAD, _PT_NOTE = 1, 4
-_PRSTATUS = 336
 
 
 def note(name: bytes, kind: int, desc: bytes, order: str) -> bytes:
@@ -24,13 +23,19 @@ def note(name: bytes, kind: int, desc: bytes, order: str) -> bytes:
     return head + name.ljust(-len(name) % 4 + len(name), b"\0") + desc + bytes(-len(desc) % 4)
 
 
-def elfcorehdr(crash: Crash, cpus: int = 1) -> bytes:
-    """An ELF64 header blob; writes the notes that it points to into the crash's memory."""
+def prstatus(pid: int, order: str, registers: bytes = b"") -> bytes:
+    """A 64-bit ``struct elf_prstatus``: of it the kernel fills the pid and the registers only."""
+    return (bytes(32) + struct.pack(f"{order}I", pid) + bytes(76) + registers).ljust(336, b"\0")
+
+
+def elfcorehdr(crash: Crash, cpus: int = 1, statuses: Sequence[bytes] = ()) -> bytes:
+    """An ELF64 header blob; writes the notes that it points to into the crash's memory.
+
+    ``statuses``: a ``prstatus`` for each CPU, instead of zeros with pid 1, 2 ...
+    """
     order = ">" if crash.big_endian else "<"
-    headers = []
-    for cpu in range(1, cpus + 1):
-        desc = bytes(32) + struct.pack(f"{order}I", cpu) + bytes(_PRSTATUS - 36)  # pr_pid
-        headers.append(_place(crash, note(b"CORE\0", 1, desc, order)))
+    each = statuses or [prstatus(cpu, order) for cpu in range(1, cpus + 1)]
+    headers = [_place(crash, note(b"CORE\0", 1, desc, order)) for desc in each]
     headers.append(_place(crash, note(b"VMCOREINFO\0", 0, crash.text, order)))
     for virt, phys, size in crash.loads:
         headers.append((_PT_LOAD, 7, phys, virt, phys, size, size, 0))

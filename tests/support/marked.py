@@ -22,11 +22,16 @@ PLAIN = {"_mapcount": -1}
 ANON = {"flags": LRU, "mapping": 0xFFFF888000001001}
 
 
+def page_keys(release: str, word: int) -> dict[str, str]:
+    """The lines of VMCOREINFO about struct page, as kernels of this release have them."""
+    text = next(g for g in GENERATIONS if g.name == release).text(word).decode()
+    lines = dict(line.split("=") for line in text.splitlines())
+    return {k: v for k, v in lines.items() if k not in ("OSRELEASE", "PAGESIZE", "SIZE(page)")}
+
+
 def dead(machine: Machine, marks: Mapping[int, Mapping[str, int]], **more: object) -> Crash:
     """A kernel with the keys of 6.1 whose struct pages say ``marks``, and "kernel" elsewhere."""
-    text = next(g for g in GENERATIONS if g.name == "6.1").text(machine.word).decode()
-    lines = dict(line.split("=") for line in text.splitlines())
-    lines = {k: v for k, v in lines.items() if k not in ("OSRELEASE", "PAGESIZE", "SIZE(page)")}
+    lines = page_keys("6.1", machine.word)
     return Crash(machine, lines=lines, pages=marks, fill=PLAIN, **more)  # type: ignore[arg-type]
 
 

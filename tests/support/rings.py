@@ -66,21 +66,26 @@ def lockless(
     count_bits: int = 6,
     first_id: int = 0,
     end_rule: bool = True,
+    root: int = ROOT,
 ) -> tuple[Vmcoreinfo, list[Message]]:
-    """A ring of 5.10 and later; ``end_rule``: 6.19's, a block may end where the ring does."""
+    """A ring of 5.10 and later, at ``root``.
+
+    ``end_rule``: since 6.19 a block of text may end exactly where the ring does.
+    """
+    descs, infos, data = (root + at - ROOT for at in (DESCS, INFOS, DATA))
     w, size, count = space.word, 1 << size_bits, 1 << count_bits
     mask, id_mask = (1 << 8 * w) - 1, (1 << 8 * w - 2) - 1
     space.regions |= {
-        ROOT: bytearray(0x1000),
-        DESCS: bytearray(3 * w * count),
-        INFOS: bytearray(88 * count),
-        DATA: bytearray(size),
+        root: bytearray(0x1000),
+        descs: bytearray(3 * w * count),
+        infos: bytearray(88 * count),
+        data: bytearray(size),
     }
     position = tail = -size & mask  # as the kernel starts: one lap before 0
     standing: deque[tuple[int, int, Message]] = deque()
 
     def state(number: int, kind: int) -> None:
-        space.put(DESCS + 3 * w * (number % count), "P", kind << 8 * w - 2 | number)
+        space.put(descs + 3 * w * (number % count), "P", kind << 8 * w - 2 | number)
 
     def evict() -> int:
         number, end, _ = standing.popleft()
@@ -100,16 +105,16 @@ def lockless(
             while (end - tail) & mask > size:
                 tail = evict()
             position = end
-            at = DATA + (begin % size if begin // size == (end - 1 & mask) // size else 0)
+            at = data + (begin % size if begin // size == (end - 1 & mask) // size else 0)
             space.put(at, "P", number)
             space.write(at + w, m.text)
         if len(standing) >= count - 1:
             tail = evict()
         standing.append((number, end, m))
         slot = number % count
-        space.put(DESCS + 3 * w * slot + w, "P", begin)
-        space.put(DESCS + 3 * w * slot + 2 * w, "P", end)
-        info = INFOS + 88 * slot
+        space.put(descs + 3 * w * slot + w, "P", begin)
+        space.put(descs + 3 * w * slot + 2 * w, "P", end)
+        info = infos + 88 * slot
         for at, letter, value in (
             (0, "Q", seq), (8, "Q", m.ts_nsec), (16, "H", len(m.text)), (18, "B", m.facility),
             (19, "B", space.level(m.level)), (20, "I", m.caller),
@@ -118,16 +123,16 @@ def lockless(
         state(number, FINALIZED)
     newest = standing[-1][0] if standing else first_id
     oldest = standing[0][0] if standing else first_id
-    rb = ROOT + 0x100
+    rb = root + 0x100
     for at, letter, value in (
-        (ROOT, "P", rb), (rb, "I", count_bits), (rb + w, "P", DESCS), (rb + 2 * w, "P", INFOS),
+        (root, "P", rb), (rb, "I", count_bits), (rb + w, "P", descs), (rb + 2 * w, "P", infos),
         (rb + 3 * w, "P", newest), (rb + 4 * w, "P", oldest),
-        (rb + 6 * w, "I", size_bits), (rb + 7 * w, "P", DATA), (rb + 8 * w, "P", position),
+        (rb + 6 * w, "I", size_bits), (rb + 7 * w, "P", data), (rb + 8 * w, "P", position),
         (rb + 9 * w, "P", tail),
     ):  # fmt: skip
         space.put(at, letter, value)
     keys = vmcoreinfo(
-        SYMBOL={"prb": ROOT, "printk_rb_static": rb, "clear_seq": ROOT + 0x800},
+        SYMBOL={"prb": root, "printk_rb_static": rb, "clear_seq": root + 0x800},
         SIZE={
             "printk_ringbuffer": 11 * w, "prb_desc_ring": 6 * w, "prb_desc": 3 * w,
             "prb_data_blk_lpos": 2 * w, "printk_info": 88, "dev_printk_info": 64,

@@ -6,17 +6,11 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pytest
-
 from oldmemfs.errors import FaultError
 from oldmemfs.kernel.vmcoreinfo import Vmcoreinfo
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-machines = pytest.mark.parametrize(
-    ("word", "big_endian"), [(8, False), (8, True), (4, False), (4, True)]
-)
 
 
 @dataclass
