@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..kernel.kernel import Kernel
+    from ..kernel.vmcoreinfo import Vmcoreinfo
     from .memmap import MemMap
 
 _MAX_ZONES = _MAX_TYPES = 16
@@ -131,15 +132,18 @@ class _Keys(NamedTuple):
     @classmethod
     def from_vmcoreinfo(cls, kernel: Kernel) -> _Keys:
         """``FormatError`` names the key that is missing."""
-        orders = kernel.info.length("zone.free_area")
-        types = kernel.info.length("free_area.free_list")
+        info = kernel.info
+        orders = info.need("LENGTH(zone.free_area)", among=range(1, MAX_ORDERS + 1))
+        types = 1  # before 2.6.24 there was one list for each order
+        if info.length("free_area.free_list"):
+            types = info.need("LENGTH(free_area.free_list)", among=range(1, _MAX_TYPES + 1))
         return cls(
-            _array(kernel, "pglist_data.node_zones", "zone", _MAX_ZONES, _MAX_ZONES),
-            _offset(kernel, "pglist_data.nr_zones"),
-            _offset(kernel, "zone.spanned_pages"),
-            _array(kernel, "zone.free_area", "free_area", orders, MAX_ORDERS),
-            _array(kernel, "free_area.free_list", "list_head", types or 1, _MAX_TYPES),
-            _offset(kernel, "page.lru"),
+            _array(kernel, "pglist_data.node_zones", "zone", _MAX_ZONES),
+            _offset(info, "pglist_data.nr_zones"),
+            _offset(info, "zone.spanned_pages"),
+            _array(kernel, "zone.free_area", "free_area", orders),
+            _array(kernel, "free_area.free_list", "list_head", types),
+            _offset(info, "page.lru"),
         )
 
 
@@ -149,27 +153,18 @@ def _nodes(kernel: Kernel) -> list[int]:
     for name in ("node_data", "pgdat_list"):
         symbol, length = info.symbol(name), info.length(name)
         if symbol is not None and length is not None:
-            if length > MAX_NODES:
-                raise FormatError(f"VMCOREINFO's LENGTH({name}) is {length}")
+            length = info.need(f"LENGTH({name})", among=range(MAX_NODES + 1))
             pointers = (kernel.u(symbol + i * kernel.word) for i in range(length))
             return list(dict.fromkeys(node for node in pointers if node))
-    node = info.symbol("contig_page_data")
-    if node is None:
-        raise FormatError("VMCOREINFO says neither SYMBOL(node_data) nor SYMBOL(contig_page_data)")
+    if (node := info.symbol("contig_page_data")) is None:
+        raise info.missing("SYMBOL(node_data)", "SYMBOL(contig_page_data)")
     return [node]
 
 
-def _offset(kernel: Kernel, name: str) -> int:
-    offset = kernel.info.offset(name)
-    if offset is None or offset > _MAX_STRUCT:
-        raise FormatError(f"VMCOREINFO's OFFSET({name}) is {offset}")
-    return offset
+def _offset(info: Vmcoreinfo, name: str) -> int:
+    return info.need(f"OFFSET({name})", among=range(_MAX_STRUCT + 1))
 
 
-def _array(kernel: Kernel, name: str, element: str, length: int | None, most: int) -> _StructArray:
-    size = kernel.info.size_of(element)
-    if size is None or not 2 * kernel.word <= size <= _MAX_STRUCT:
-        raise FormatError(f"VMCOREINFO's SIZE({element}) is {size}")
-    if length is None or not 1 <= length <= most:
-        raise FormatError(f"VMCOREINFO's LENGTH({name}) is {length}")
-    return _StructArray(_offset(kernel, name), size, length)
+def _array(kernel: Kernel, name: str, element: str, length: int) -> _StructArray:
+    size = kernel.info.need(f"SIZE({element})", among=range(2 * kernel.word, _MAX_STRUCT + 1))
+    return _StructArray(_offset(kernel.info, name), size, length)

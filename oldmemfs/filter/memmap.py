@@ -57,19 +57,17 @@ def memory_map(kernel: Kernel) -> list[MemMap]:
     The order of the questions is makedumpfile's: NUMA kernels of every model have node_data.
     """
     info = kernel.info
-    size = info.size_of("page")
-    if size is None or not 0 < size <= _MAX_STRUCT or size % 4:
-        raise FormatError(f"VMCOREINFO's SIZE(page) is {size}")
+    size = info.need("SIZE(page)", among=range(4, _MAX_STRUCT + 1, 4))
     nodes = info.length("node_data") or info.length("pgdat_list")
     try:
         if nodes and info.offset("pglist_data.node_mem_map") is not None:
-            maps = _discontiguous(kernel, size, nodes)
+            maps = _discontiguous(kernel, size)
         elif (symbol := info.symbol("mem_section")) is not None:
             maps = _sparse(kernel, size, symbol)
         elif (symbol := info.symbol("mem_map")) is not None:
             maps = _flat(kernel, size, symbol)
         else:
-            raise FormatError("VMCOREINFO says neither SYMBOL(mem_section) nor SYMBOL(mem_map)")
+            raise info.missing("SYMBOL(mem_section)", "SYMBOL(mem_map)")
     except FaultError as error:
         raise FormatError(f"the memory map cannot be read: {error}") from error
     if not maps:
@@ -99,24 +97,23 @@ def _flat(kernel: Kernel, size: int, symbol: int) -> list[MemMap]:
     return [_map(kernel, first, end, virt, size)] if first < end else []
 
 
-def _discontiguous(kernel: Kernel, size: int, nodes: int) -> list[MemMap]:
+def _discontiguous(kernel: Kernel, size: int) -> list[MemMap]:
     """One array for each node: ``node_data`` holds pointers (``pgdat_list`` on ia64)."""
     info = kernel.info
-    if nodes > MAX_NODES:
-        raise FormatError(f"VMCOREINFO's LENGTH(node_data) is {nodes}")
-    symbol = info.symbol("node_data") or info.symbol("pgdat_list")
-    array = info.offset("pglist_data.node_mem_map")
-    if symbol is None or array is None:
-        raise FormatError("VMCOREINFO does not say SYMBOL(node_data)")
+    nodes = info.need("LENGTH(node_data)", "LENGTH(pgdat_list)", among=range(1, MAX_NODES + 1))
+    symbol = info.need("SYMBOL(node_data)", "SYMBOL(pgdat_list)")
+    array, start_at, pages_at = (
+        info.need(f"OFFSET(pglist_data.{name})")
+        for name in ("node_mem_map", "node_start_pfn", "node_spanned_pages")
+    )
     maps: list[MemMap] = []
     for i in range(nodes):
         node = kernel.u(symbol + i * kernel.word)
         virt = kernel.u(node + array) if node else 0
         if not virt:
             continue  # the node does not exist, or has no memory
-        if (span := _node_span(kernel, node)) is None:
-            raise FormatError("VMCOREINFO does not say OFFSET(pglist_data.node_start_pfn)")
-        first, end = span[0], min(span[1], _max_pfn(kernel))
+        first = kernel.u(node + start_at)
+        end = min(first + kernel.u(node + pages_at), _max_pfn(kernel))
         if first < end:
             maps.append(_map(kernel, first, end, virt, size))
     maps.sort()

@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..errors import FormatError
+from ..kernel.vmcoreinfo import PAGE_SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,15 +76,9 @@ class Rules:
         Raises ``FormatError`` when its struct page is not understood at all: then nothing may be
         left out.
         """
-        size = info.size_of("page")
-        if size is None or not 2 * word <= size <= _MAX_STRUCT or size % 4:
-            raise FormatError(f"VMCOREINFO: SIZE(page) is {_hex(size)}: struct page is not known")
-        flags = _member(info, "page.flags", size, word)
-        if flags is None:
-            raise FormatError("VMCOREINFO: OFFSET(page.flags) is missing or outside struct page")
-        shift = (info.page_size or 0).bit_length() - 1
-        if not 12 <= shift <= 16 or info.page_size != 1 << shift:
-            raise FormatError(f"VMCOREINFO: PAGESIZE is {_hex(info.page_size)}: say 4 to 64 KiB")
+        size = info.need("SIZE(page)", among=range(2 * word, _MAX_STRUCT + 1, 4))
+        flags = info.need("OFFSET(page.flags)", among=range(size - word + 1))
+        shift = info.need("PAGESIZE", among=PAGE_SIZES).bit_length() - 1
         head = _head(info, size, word)
         order, dtor = _second_page(info, size, word)
         types = _types(info)
@@ -119,10 +113,6 @@ class Rules:
         return bool(level & 14 or "hwpoison" in self.bits or (level & 16 and self.orders))
 
 
-def _hex(value: int | None) -> str:
-    return "missing" if value is None else f"{value:#x}"
-
-
 def _member(info: Vmcoreinfo, name: str, size: int, width: int) -> int | None:
     """The offset of a member of struct page, if it lies inside."""
     offset = info.offset(name)
@@ -135,8 +125,7 @@ def _head(info: Vmcoreinfo, size: int, word: int) -> int | None:
         if offset is not None:
             return offset
     if info.version >= (4, 4, 0):
-        raise FormatError("VMCOREINFO: neither page.compound_head nor page.compound_info: the "
-                          "tails of compound pages cannot be told from other pages")  # fmt: skip
+        raise info.missing("OFFSET(page.compound_head)", "OFFSET(page.compound_info)")
     return None
 
 
@@ -173,7 +162,7 @@ def _bits(info: Vmcoreinfo, word: int) -> dict[str, int]:
         bits["swapbacked"] = bits["private"] + 6
     for name, bit in bits.items():
         if not 0 <= bit < word * 8:
-            raise FormatError(f"VMCOREINFO: NUMBER(PG_{name}) is {bit}, no bit of page.flags")
+            raise info.missing(f"NUMBER(PG_{name})", among=range(word * 8))
     return bits
 
 

@@ -96,13 +96,10 @@ class _MemSectionArray(NamedTuple):
     def from_vmcoreinfo(cls, kernel: Kernel, bits: SectionBits) -> _MemSectionArray:
         """EXTREME if LENGTH(mem_section) counts roots, or is not said; else it counts sections."""
         info = kernel.info
-        size, offset = info.size_of("mem_section"), info.offset("mem_section.section_mem_map")
-        if (
-            size is None
-            or offset is None
-            or not offset + kernel.word <= size <= _MAX_SECTION_STRUCT
-        ):
-            raise FormatError(f"SIZE(mem_section) is {size}, section_mem_map at {offset}")
+        offset = info.need("OFFSET(mem_section.section_mem_map)")
+        size = info.need(
+            "SIZE(mem_section)", among=range(offset + kernel.word, _MAX_SECTION_STRUCT + 1)
+        )
         total = 1 << bits.physmem - bits.section
         per_root = kernel.page_size // size
         length = info.length("mem_section")

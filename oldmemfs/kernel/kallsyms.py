@@ -36,9 +36,7 @@ def addresses(virtual: Virtual, info: Vmcoreinfo, names: Collection[str]) -> dic
 
     Raises ``FormatError`` or ``FaultError`` where the table cannot be read or fails its trial.
     """
-    stext = info.symbol(_TRIAL)
-    if stext is None:
-        raise FormatError(f"VMCOREINFO has no SYMBOL({_TRIAL}) to try the symbol table with")
+    stext = info.need(f"SYMBOL({_TRIAL})")
     table = Remembered(virtual)
     found = _indices(table, info, {_TRIAL, *names})
     if _TRIAL not in found:
@@ -69,8 +67,8 @@ def _indices(table: Remembered, info: Vmcoreinfo, names: Collection[str]) -> dic
 
 
 def _tokens(table: Remembered, info: Vmcoreinfo) -> list[bytes]:
-    texts = _symbol(info, "token_table")
-    index = _symbol(info, "token_index")
+    texts = info.need("SYMBOL(kallsyms_token_table)")
+    index = info.need("SYMBOL(kallsyms_token_index)")
     return [_text(table, texts + table.number(index + 2 * i, 2)) for i in range(256)]
 
 
@@ -87,10 +85,10 @@ def _text(table: Remembered, virt: int) -> bytes:
 
 def _coded(table: Remembered, info: Vmcoreinfo) -> Iterator[bytes]:
     """Every name as its token numbers."""
-    count = table.number(_symbol(info, "num_syms"), 4)
+    count = table.number(info.need("SYMBOL(kallsyms_num_syms)"), 4)
     if count > MAX_SYMBOLS:
         raise FormatError(f"a symbol table of {count:#x} symbols does not exist")
-    pieces = _pieces(table, _symbol(info, "names"))
+    pieces = _pieces(table, info.need("SYMBOL(kallsyms_names)"))
     data, at = b"", 0
     for _ in range(count):
         while at + 2 + _MAX_TOKENS > len(data) and (piece := next(pieces, b"")):
@@ -139,10 +137,3 @@ def _readings(table: Remembered, info: Vmcoreinfo) -> Iterator[Callable[[int], i
         # until 6.14, with per-cpu symbols at 0: what is not negative is an address
         yield lambda i: signed(i) if signed(i) >= 0 else base - 1 - signed(i)
     yield lambda i: offsets + 4 * i + signed(i)  # 7.0 and later
-
-
-def _symbol(info: Vmcoreinfo, name: str) -> int:
-    address = info.symbol(f"kallsyms_{name}")
-    if address is None:
-        raise FormatError(f"VMCOREINFO has no SYMBOL(kallsyms_{name})")
-    return address

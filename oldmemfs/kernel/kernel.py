@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import FaultError, FormatError
 from . import arch as arches
 from .arch.space import Evidence, Load
+from .vmcoreinfo import PAGE_SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .arch.space import Arch, Space
     from .vmcoreinfo import Vmcoreinfo
 
-PAGE_SIZES = tuple(1 << shift for shift in range(12, 17))
 MAX_READ = 1 << 28  # no structure is larger than 256 MiB: a hostile size ends here
 _RELEASE = 130  # new_utsname: sysname, nodename, release, 65 bytes each
 
@@ -51,9 +51,7 @@ class Kernel:
         ``loads`` are (virt, phys, size) of the ELF header's PT_LOADs, for kernels that say less.
         """
         arch = arches.pick(machine)
-        page_size = vmcoreinfo.page_size
-        if page_size not in PAGE_SIZES:
-            raise FormatError(_no_page_size(vmcoreinfo))
+        page_size = vmcoreinfo.need("PAGESIZE", among=PAGE_SIZES)
         claims = tuple(Load(*load) for load in loads)
         evidence = Evidence(memory, vmcoreinfo, big_endian, page_size, claims)
         try:
@@ -123,7 +121,7 @@ class Kernel:
         """
         release = self.info.release
         if not release:
-            raise FormatError("VMCOREINFO does not say OSRELEASE")
+            raise self.info.missing("OSRELEASE")
         symbol = self.info.symbol("init_uts_ns")
         if symbol is None:
             return
@@ -137,13 +135,3 @@ class Kernel:
         raise FormatError(
             f"VMCOREINFO is of {release!r}, init_uts_ns at {symbol:#x} of {found[0]!r}"
         )
-
-
-def _no_page_size(info: Vmcoreinfo) -> str:
-    """Why VMCOREINFO gives no page size, for people."""
-    if not info.text:
-        return "there is no VMCOREINFO in the dump's notes: the kernel's memory is not understood"
-    said = info.values.get("PAGESIZE")
-    if said is None:
-        return "VMCOREINFO has no PAGESIZE line: the kernel's memory is not understood"
-    return f"VMCOREINFO says PAGESIZE={said[:40]}, which no kernel has"

@@ -15,10 +15,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import FormatError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MAX_TEXT = 1 << 20  # the kernel's is one page, 64 KiB at most; nothing past this is looked at
+PAGE_SIZES = tuple(1 << shift for shift in range(12, 17))  # of the kernels that are understood
 _DECIMAL = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _HEX = re.compile(r"(?:0[xX])?[0-9a-fA-F]{1,16}", re.ASCII)
 _VERSION = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?", re.ASCII)
@@ -79,23 +82,62 @@ class Vmcoreinfo:
 
     def symbol(self, name: str) -> int | None:
         """The address of ``name``; a symbol at 0 is no symbol."""
-        return _hex(self.values.get(f"SYMBOL({name})")) or None
+        return self._value(f"SYMBOL({name})")
 
     def offset(self, name: str) -> int | None:
         """The offset of ``struct.member``."""
-        return _natural(self.values.get(f"OFFSET({name})"))
+        return self._value(f"OFFSET({name})")
 
     def size_of(self, name: str) -> int | None:
         """The size of a structure."""
-        return _natural(self.values.get(f"SIZE({name})"))
+        return self._value(f"SIZE({name})")
 
     def length(self, name: str) -> int | None:
         """How many elements an array has."""
-        return _natural(self.values.get(f"LENGTH({name})"))
+        return self._value(f"LENGTH({name})")
 
     def number(self, name: str) -> int | None:
         """A number that the kernel states: decimal, negative, or hexadecimal."""
-        return _number(self.values.get(f"NUMBER({name})"))
+        return self._value(f"NUMBER({name})")
+
+    def need(self, *keys: str, among: Sequence[int] | None = None) -> int:
+        """The value of the first of ``keys`` that has one, and one of ``among`` if that is given.
+
+        A key is written as its line has it: ``SIZE(page)``, ``SYMBOL(prb)``, ``PAGESIZE``.
+
+        Raises the ``FormatError`` of ``missing`` when no key has such a value.
+        """
+        for key in keys:
+            value = self._value(key)
+            if value is not None and (among is None or value in among):
+                return value
+        raise self.missing(*keys, among=among)
+
+    def missing(self, *keys: str, among: Sequence[int] | None = None) -> FormatError:
+        """The error for ``keys`` of which none has a value, or one that is in ``among``.
+
+        It names the first key whose value cannot be used, and its value; if there is no such key,
+        all keys.
+        """
+        if not self.text:
+            return FormatError("there is no VMCOREINFO in the dump's notes: the kernel's memory is "
+                               "not understood")  # fmt: skip
+        for key in keys:
+            if (said := self.values.get(key)) is not None:
+                accepted = f" (accepted: {among[0]} to {among[-1]})" if among else ""
+                return FormatError(
+                    f"VMCOREINFO says {key}={said[:40]}, which no kernel has{accepted}"
+                )
+        none = f"no {keys[0]}" if len(keys) == 1 else f"none of {', '.join(keys)}"
+        return FormatError(f"VMCOREINFO has {none}")
+
+    def _value(self, key: str) -> int | None:
+        """The number that the line of ``key`` holds; its kind says how it is written."""
+        text = self.values.get(key)
+        kind = key.partition("(")[0]
+        if kind == "SYMBOL":
+            return _hex(text) or None
+        return _natural(text) if kind in ("OFFSET", "SIZE", "LENGTH") else _number(text)
 
     def config(self, name: str) -> bool:
         """Whether ``CONFIG_<name>=y`` is said."""

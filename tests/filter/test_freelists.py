@@ -137,21 +137,29 @@ def test_a_loop_ends(lists: Lists) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("OFFSET(pglist_data.nr_zones)", None, "OFFSET(pglist_data.nr_zones) is None"),
-        ("SIZE(zone)", "8", "SIZE(zone) is 8"),
-        ("SIZE(list_head)", "9223372036854775808", "SIZE(list_head) is"),
-        ("LENGTH(zone.free_area)", "4000000000", "LENGTH(zone.free_area) is"),
-        ("LENGTH(free_area.free_list)", "17", "LENGTH(free_area.free_list) is 17"),
-        ("SYMBOL(contig_page_data)", None, "neither SYMBOL(node_data) nor"),
+        ("OFFSET(pglist_data.nr_zones)", None, "VMCOREINFO has no OFFSET(pglist_data.nr_zones)"),
+        ("SIZE(zone)", "8", "VMCOREINFO says SIZE(zone)=8, which"),
+        ("SIZE(list_head)", "9223372036854775808", "SIZE(list_head)=9223372036854775808, which"),
+        ("LENGTH(zone.free_area)", "4000000000", "LENGTH(zone.free_area)=4000000000, which"),
+        (
+            "LENGTH(free_area.free_list)",
+            "17",
+            "LENGTH(free_area.free_list)=17, which",
+        ),
+        (
+            "SYMBOL(contig_page_data)",
+            None,
+            "none of SYMBOL(node_data), SYMBOL(contig_page_data)",
+        ),
         ("SYMBOL(contig_page_data)", "1000", "cannot be read"),
-        ("OFFSET(page.lru)", "1048577", "OFFSET(page.lru) is 1048577"),
-        ("OFFSET(page.lru)", None, "OFFSET(page.lru) is None"),
-        ("SIZE(zone)", None, "SIZE(zone) is None"),
-        ("SIZE(zone)", "1048577", "SIZE(zone) is 1048577"),
-        ("SIZE(list_head)", "15", "SIZE(list_head) is 15"),
-        ("LENGTH(zone.free_area)", "0", "LENGTH(zone.free_area) is 0"),
-        ("LENGTH(zone.free_area)", "33", "LENGTH(zone.free_area) is 33"),
-        ("LENGTH(zone.free_area)", None, "LENGTH(zone.free_area) is None"),
+        ("OFFSET(page.lru)", "1048577", "VMCOREINFO says OFFSET(page.lru)=1048577, which"),
+        ("OFFSET(page.lru)", None, "VMCOREINFO has no OFFSET(page.lru)"),
+        ("SIZE(zone)", None, "VMCOREINFO has no SIZE(zone)"),
+        ("SIZE(zone)", "1048577", "VMCOREINFO says SIZE(zone)=1048577, which"),
+        ("SIZE(list_head)", "15", "VMCOREINFO says SIZE(list_head)=15, which"),
+        ("LENGTH(zone.free_area)", "0", "VMCOREINFO says LENGTH(zone.free_area)=0, which"),
+        ("LENGTH(zone.free_area)", "33", "VMCOREINFO says LENGTH(zone.free_area)=33, which"),
+        ("LENGTH(zone.free_area)", None, "VMCOREINFO has no LENGTH(zone.free_area)"),
     ],
 )
 def test_what_is_missing_is_said(lists: Lists, key: str, value: str | None, why: str) -> None:
@@ -293,15 +301,15 @@ def test_no_node_is_named(lists: Lists) -> None:
     del lists.crash.lines["SYMBOL(contig_page_data)"]
     (doubt,) = lists.walk()[1]
     assert doubt == (
-        "free pages are kept: lists that could not be walked: 1, the first: VMCOREINFO says "
-        "neither SYMBOL(node_data) nor SYMBOL(contig_page_data)"
+        "free pages are kept: lists that could not be walked: 1, the first: VMCOREINFO has "
+        "none of SYMBOL(node_data), SYMBOL(contig_page_data)"
     )
 
 
 def test_too_many_nodes(lists: Lists) -> None:
     lists.crash.symbol("node_data", lists.node)
     lists.crash.lines["LENGTH(node_data)"] = "4097"
-    assert "LENGTH(node_data) is 4097" in lists.walk()[1][0]
+    assert "VMCOREINFO says LENGTH(node_data)=4097, which" in lists.walk()[1][0]
 
 
 def test_nodes_of_an_array(lists: Lists) -> None:

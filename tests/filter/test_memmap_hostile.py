@@ -122,5 +122,5 @@ def test_an_array_that_is_no_kernel_address(virt: int) -> None:
 def test_nothing_is_said_of_the_map() -> None:
     crash = Crash(X86_64)
     del crash.lines["SYMBOL(mem_section)"]
-    with pytest.raises(FormatError, match="neither"):
+    with pytest.raises(FormatError, match=r"none of SYMBOL\(mem_section\), SYMBOL\(mem_map\)"):
         memory_map(crash.kernel())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oldmemfs.errors import FormatError
 from oldmemfs.kernel.vmcoreinfo import MAX_TEXT, Vmcoreinfo
 
 TEXT = b"""OSRELEASE=6.12.0-rc3+
@@ -71,6 +74,38 @@ def test_what_is_missing_is_none() -> None:
     assert (info.release, info.page_size, info.build_id, info.crash_time) == (None,) * 4
     assert info.symbol("x") is info.offset("x") is info.size_of("x") is info.length("x") is None
     assert info.number("x") is info.kernel_offset is None
+
+
+def test_a_key_that_is_needed() -> None:
+    info = Vmcoreinfo.parse(TEXT)
+    assert info.need("SYMBOL(decimal_looking)") == 0x10
+    assert info.need("SIZE(page)", among=range(4, 65, 4)) == 64
+    assert info.need("PAGESIZE", among=(4096, 8192)) == 4096
+    assert info.need("NUMBER(phys_base)") == -6291456
+    assert info.need("SYMBOL(a)", "SYMBOL(nowhere)", "SYMBOL(init_uts_ns)") == 0xFFFFFFFF9CDF9B60
+
+
+@pytest.mark.parametrize(
+    ("keys", "among", "why"),
+    [
+        (["SIZE(a)"], None, "VMCOREINFO has no SIZE(a)"),
+        (["SIZE(a)", "SIZE(b)"], None, "VMCOREINFO has none of SIZE(a), SIZE(b)"),
+        (["SIZE(page)"], range(65, 80),
+         "VMCOREINFO says SIZE(page)=64, which no kernel has (accepted: 65 to 79)"),
+        (["SIZE(page)"], range(0), "VMCOREINFO says SIZE(page)=64, which no kernel has"),
+        (["SIZE(a)", "SYMBOL(nowhere)"], None,
+         "VMCOREINFO says SYMBOL(nowhere)=0, which no kernel has"),
+        (["OSRELEASE"], None, "VMCOREINFO says OSRELEASE=6.12.0-rc3+, which no kernel has"),
+    ],
+)  # fmt: skip
+def test_why_a_needed_key_is_refused(keys: list[str], among: range | None, why: str) -> None:
+    with pytest.raises(FormatError, match=f"^{re.escape(why)}$"):
+        Vmcoreinfo.parse(TEXT).need(*keys, among=among)
+
+
+def test_nothing_is_needed_of_no_text() -> None:
+    with pytest.raises(FormatError, match="there is no VMCOREINFO in the dump's notes"):
+        Vmcoreinfo.parse(b"").need("PAGESIZE")
 
 
 def test_padding_is_no_text() -> None:

@@ -35,11 +35,11 @@ _TAG = 0xFF << 56  # KASAN and MTE keep tags in pointers
 
 
 def _space(evidence: Evidence) -> Space:
-    virt = evidence.symbol("swapper_pg_dir")
+    virt = evidence.info.need("SYMBOL(swapper_pg_dir)")
     cache = TableCache(evidence.memory)
     roots = list(_roots(evidence, virt))
     if not roots:
-        raise FormatError("VMCOREINFO does not say NUMBER(kimage_voffset)")
+        raise evidence.info.missing("NUMBER(kimage_voffset)")
     for bits in _bits(evidence.info):
         for root in roots:
             paging = _paging(cache, root, evidence.page_shift, bits)

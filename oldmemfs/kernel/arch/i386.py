@@ -35,7 +35,7 @@ _CLASSIC = (Level(22, 10, _TABLE, _LEAF), Level(12, 10, NEVER, _PRESENT))
 
 
 def _space(evidence: Evidence) -> Space:
-    virt = evidence.symbol("swapper_pg_dir")
+    virt = evidence.info.need("SYMBOL(swapper_pg_dir)")
     cache = TableCache(evidence.memory)
     covers = Range(0, 1 << 32)
     for start in dict.fromkeys(_splits(evidence)):

@@ -30,8 +30,8 @@ _ANY = Match(0, 0)  # an entry of a table that is not zero leads to the next one
 
 
 def _space(evidence: Evidence) -> Space:
-    virt = evidence.symbol("swapper_pg_dir")
-    image = round_down(evidence.symbol("_stext"), _GRANULE)
+    virt = evidence.info.need("SYMBOL(swapper_pg_dir)")
+    image = round_down(evidence.info.need("SYMBOL(_stext)"), _GRANULE)
     phys = next(evidence.claimed(image), None)
     for load in evidence.loads:  # the image's own PT_LOAD need not start its granule
         if phys is None and load.is_virtual and round_down(load.virt, _GRANULE) == image:

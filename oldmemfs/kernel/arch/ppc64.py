@@ -38,7 +38,7 @@ _LEAF = Match(3 << 62, 3 << 62)
 def _space(evidence: Evidence) -> Space:
     stated = (evidence.info.number("VMALLOC_START") or 0) % (1 << 64)
     end = stated if LINEAR < stated <= _VMALLOC else _VMALLOC
-    virt = evidence.symbol("swapper_pg_dir")
+    virt = evidence.info.need("SYMBOL(swapper_pg_dir)")
     if not LINEAR <= virt < end:
         raise FormatError(f"ppc64: swapper_pg_dir at {virt:#x} is not in the linear map")
     linear = DirectMap(LINEAR, end, 0)
@@ -96,10 +96,9 @@ def _vmemmap(evidence: Evidence) -> Iterator[DirectMap]:
     head = info.symbol("vmemmap_list")
     if head is None or not (node := evidence.u(_linear(head))):
         return
-    following = info.offset("vmemmap_backing.list")
-    phys, virt = info.offset("vmemmap_backing.phys"), info.offset("vmemmap_backing.virt_addr")
-    if following is None or phys is None or virt is None:
-        raise FormatError("VMCOREINFO does not say where vmemmap_backing has its members")
+    following, phys, virt = (
+        info.need(f"OFFSET(vmemmap_backing.{member})") for member in ("list", "phys", "virt_addr")
+    )
     size = 1 << _piece_shift(evidence)
     seen: set[int] = set()
     while node and node not in seen and len(seen) < _MAX_PIECES:
@@ -113,12 +112,12 @@ def _vmemmap(evidence: Evidence) -> Iterator[DirectMap]:
 
 
 def _piece_shift(evidence: Evidence) -> int:
-    size = evidence.info.size_of("mmu_psize_def")
-    offset = evidence.info.offset("mmu_psize_def.shift")
-    if size is None or offset is None:
-        raise FormatError("VMCOREINFO does not say SIZE(mmu_psize_def)")
-    which = evidence.u(_linear(evidence.symbol("mmu_vmemmap_psize")), 4)
-    shift = evidence.u(_linear(evidence.symbol("mmu_psize_defs")) + which * size + offset, 4)
+    size = evidence.info.need("SIZE(mmu_psize_def)")
+    offset = evidence.info.need("OFFSET(mmu_psize_def.shift)")
+    index = evidence.info.need("SYMBOL(mmu_vmemmap_psize)")
+    table = evidence.info.need("SYMBOL(mmu_psize_defs)")
+    which = evidence.u(_linear(index), 4)
+    shift = evidence.u(_linear(table) + which * size + offset, 4)
     if not 12 <= shift <= 34:
         raise FormatError(f"ppc64: pieces of vmemmap of 2^{shift} bytes")
     return shift

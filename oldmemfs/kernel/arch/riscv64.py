@@ -39,7 +39,7 @@ _NAPOT = Group(Match(1 << 63, 1 << 63), 16)
 
 
 def _space(evidence: Evidence) -> Space:
-    virt = evidence.symbol("swapper_pg_dir")
+    virt = evidence.info.need("SYMBOL(swapper_pg_dir)")
     bits = evidence.info.number("VA_BITS")
     depths = (_DEPTHS[bits],) if bits in _DEPTHS else tuple(_DEPTHS.values())
     cache = TableCache(evidence.memory)

@@ -52,7 +52,7 @@ class _Bases(NamedTuple):
 
 
 def _space(evidence: Evidence) -> Space:
-    virt = evidence.symbol("swapper_pg_dir")
+    virt = evidence.info.need("SYMBOL(swapper_pg_dir)")
     bases = _stated(evidence) or _os_info(evidence)
     direct_maps = layered(_apart(evidence, bases) if bases else [_together(evidence, virt)])
     root = next(Space(None, direct_maps).spans(virt, 1)).phys

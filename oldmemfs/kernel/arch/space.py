@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ...errors import FormatError
 from .machine import Machine
 from .paging import Span
 
@@ -130,20 +129,6 @@ class Evidence:
         for load in self.loads:
             if load.is_virtual and load.virt <= virt < load.virt + load.size:
                 yield load.phys + (virt - load.virt)
-
-    def symbol(self, *names: str) -> int:
-        """The address of the first of ``names`` that is known, or ``FormatError``."""
-        for name in names:
-            if (virt := self.info.symbol(name)) is not None:
-                return virt
-        raise FormatError(f"VMCOREINFO does not say SYMBOL({names[0]})")
-
-    def number(self, name: str) -> int:
-        """A number, or ``FormatError``."""
-        value = self.info.number(name)
-        if value is None:
-            raise FormatError(f"VMCOREINFO does not say NUMBER({name})")
-        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

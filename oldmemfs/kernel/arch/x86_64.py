@@ -37,7 +37,8 @@ _LEVELS = (
 
 
 def _space(evidence: Evidence) -> Space:
-    root = evidence.symbol("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
+    names = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
+    root = evidence.info.need(*(f"SYMBOL({name})" for name in names))
     five = evidence.info.number("pgtable_l5_enabled")
     depths = (4, 5) if five is None else (5,) if five else (4,)
     # NUMBER(sme_mask), 4.19 and later: the encryption bit in every entry

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import FormatError
 from ..virtual import Remembered
 from . import buffer, lines, lockless
 from .record import Log, Record
@@ -52,5 +51,4 @@ def read_log(virtual: Virtual, info: Vmcoreinfo) -> Log:
     for key, read, _ in _GENERATIONS:
         if info.symbol(key) is not None:
             return read(Remembered(virtual), info)
-    names = ", ".join(f"SYMBOL({key})" for key, _, _ in _GENERATIONS)
-    raise FormatError(f"VMCOREINFO leads to no log: it has none of {names}")
+    raise info.missing(*(f"SYMBOL({key})" for key, _, _ in _GENERATIONS))

@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...errors import FaultError, FormatError
-from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped, needed
+from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,23 +47,19 @@ class _Buffer:
     def __init__(self, virtual: Remembered, info: Vmcoreinfo) -> None:
         name = "log" if info.size_of("printk_log") is None else "printk_log"
         self.virtual = virtual
-        self.header_size = needed(info.size_of(name), f"SIZE({name})")
         self.ts_nsec, self.len, self.text_len, self.dict_len = (
-            needed(info.offset(f"{name}.{field}"), f"OFFSET({name}.{field})")
+            info.need(f"OFFSET({name}.{field})")
             for field in ("ts_nsec", "len", "text_len", "dict_len")
         )
+        last = max(self.len, self.text_len, self.dict_len) + 2
+        self.header_size = info.need(f"SIZE({name})", among=range(last, _MAX_HEADER + 1))
         self.caller = info.offset(f"{name}.caller_id")
-        self.data = virtual.pointer(needed(info.symbol("log_buf"), "SYMBOL(log_buf)"))
+        self.data = virtual.pointer(info.need("SYMBOL(log_buf)"))
         self.size, self.first, self.next = (
-            virtual.number(needed(info.symbol(key), f"SYMBOL({key})"), 4)
+            virtual.number(info.need(f"SYMBOL({key})"), 4)
             for key in ("log_buf_len", "log_first_idx", "log_next_idx")
         )
         self.order: Literal["little", "big"] = "big" if virtual.big_endian else "little"
-        last = max(self.len, self.text_len, self.dict_len) + 2
-        if not last <= self.header_size <= _MAX_HEADER:
-            raise FormatError(
-                f"VMCOREINFO: SIZE({name}) is {self.header_size:#x}, its lengths end at {last:#x}"
-            )
         if not 0 < self.size <= _MAX_LEN:
             raise FormatError(f"a log of {self.size:#x} bytes does not exist", self.data)
 

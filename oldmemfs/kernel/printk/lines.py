@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import FaultError, FormatError
-from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped, needed
+from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,9 @@ class _Ring(NamedTuple):
     @classmethod
     def from_vmcoreinfo(cls, virtual: Remembered, info: Vmcoreinfo) -> _Ring:
         """As the kernel's variables say."""
-        data = virtual.pointer(needed(info.symbol("log_buf"), "SYMBOL(log_buf)"))
+        data = virtual.pointer(info.need("SYMBOL(log_buf)"))
         size, end, chars = (
-            virtual.number(needed(info.symbol(key), f"SYMBOL({key})"), 4)
+            virtual.number(info.need(f"SYMBOL({key})"), 4)
             for key in ("log_buf_len", "log_end", "logged_chars")
         )
         if not size:

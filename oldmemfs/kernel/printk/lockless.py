@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import FaultError, FormatError
-from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped, needed
+from .record import MAX_RECORDS, MAX_TEXT, Log, Record, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ class _Ring:
         self.seq, self.ts_nsec = offset("printk_info.seq"), offset("printk_info.ts_nsec")
         self.text_len = offset("printk_info.text_len")
         self.caller = info.offset("printk_info.caller_id")
-        self.root = root = virtual.pointer(needed(info.symbol("prb"), "SYMBOL(prb)"))
+        self.root = root = virtual.pointer(info.need("SYMBOL(prb)"))
         descs = root + offset("printk_ringbuffer.desc_ring")
         texts = root + offset("printk_ringbuffer.text_data_ring")
         counter = offset("atomic_long_t.counter")
@@ -186,8 +186,8 @@ def _bits(virtual: Remembered, at: int) -> int:
 
 
 def _offset(info: Vmcoreinfo, key: str) -> int:
-    return needed(info.offset(key), f"OFFSET({key})")
+    return info.need(f"OFFSET({key})")
 
 
 def _size(info: Vmcoreinfo, key: str) -> int:
-    return needed(info.size_of(key), f"SIZE({key})")
+    return info.need(f"SIZE({key})")

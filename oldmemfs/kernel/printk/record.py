@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...errors import FormatError
-
 # Of one log the newest are given. Linux allows a ring of 2 GiB, and has 128 KiB if nobody asks for
 # more. Page tables may show one page as often as they like: the limits are for memory.
 MAX_RECORDS = 1 << 18  # about 80 MB
@@ -63,10 +61,3 @@ class Skipped:
             f"{reason}: {count}, first {self._first[reason]}"
             for reason, count in self._counts.items()
         )
-
-
-def needed(value: int | None, key: str) -> int:
-    """A value without which this log cannot be read."""
-    if value is None:
-        raise FormatError(f"VMCOREINFO has no {key}, which the log needs")
-    return value
