@@ -32,7 +32,10 @@ _MOST_ROWS = 1 << 17  # of `vmcore`'s table, on top of one for each PT_LOAD: 7 M
 
 
 def machine_map(machine: str | None, size: int) -> tuple[Piece, ...]:
-    """Where QEMU's machines put ``size`` bytes of RAM; identity for None (pages.md F.4).
+    """Where QEMU's machines put ``size`` bytes of RAM; identity for None.
+
+    From QEMU's hw/i386/pc_piix.c, pc_q35.c, microvm.c, hw/arm/virt.c and hw/riscv/virt.c: guests
+    with more memory than fits below the hole have the rest from 4 GiB on.
 
     ::
 

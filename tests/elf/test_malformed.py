@@ -1,4 +1,7 @@
-"""The malformed and odd headers of vmcore.md 13, by their numbers there."""
+"""Malformed and odd ELF headers, numbered: what fs/proc/vmcore.c of 3.11 to 7.x does with each.
+
+The numbers in the names of the tests count the cases; nothing else refers to them.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +153,7 @@ def test_notes_that_end_oddly(tmp_path: Path, row: int, second: bytes, size: int
 
 
 def test_17_notes_and_loads_mixed(tmp_path: Path) -> None:
-    """The vector of vmcore.md 3.7."""
+    """PT_LOADs among the first program headers are lost; a PT_NOTE behind them survives."""
     two = [Segment(NOTE, at, 368, flags=0) for at in (0x5000, 0x6000)]
     image = Image()
     for segment in two:

@@ -39,7 +39,7 @@ def header_of(*segments: Segment, bits: int = 64, machine: int = 62) -> Header:
 
 
 def test_the_worked_example() -> None:
-    """vmcore.md 3.6: three CPUs, one of them offline, and three loads."""
+    """Three CPUs, one of them offline, and three PT_LOADs; computed by hand from vmcore.c."""
     loads = [
         Segment(LOAD, 0x1000000, 0x1E3B5A8),
         Segment(LOAD, 0x3F000000, 0x9EC00, paddr=0),

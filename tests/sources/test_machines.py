@@ -1,4 +1,4 @@
-"""Where QEMU's machines put their RAM (pages.md F.4)."""
+"""Where QEMU's machines put their RAM, by its hw/i386/pc_piix.c, pc_q35.c, microvm.c and virt.c."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A slow model of the sweep over struct pages, and kernels of every key generation to try it on.
 
-Written from the rules alone (pages.md C.2 to C.7), page after page, with no thought of speed; what
-oldmemfs does otherwise on purpose is marked. A page is a dict of its fields.
+Written from the rules of makedumpfile's __exclude_unnecessary_pages (commit b7587f1), page after
+page, with no thought of speed; what oldmemfs does otherwise on purpose is marked. A page is a dict
+of its fields.
 """
 
 from __future__ import annotations

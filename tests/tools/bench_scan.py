@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from support.crash import Crash
 from support.crash_arch import X86_64
 from support.crash_elf import save_core
