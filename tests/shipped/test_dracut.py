@@ -41,8 +41,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (modules / name).write_text("kernel/fs/fuse/fuse.ko\n" if "builtin" in name else "")
     assert run("/sbin/depmod", "-b", str(work), KERNEL).returncode == 0
     done = subprocess.run(
-        ["dracut", "-f", "--no-hostonly", "--no-early-microcode", "--kver", KERNEL, "--kmoddir",
-         modules, "-m", "base systemd oldmemfs", "--tmpdir", work, "--keep", work / "image"],
+        ["dracut", "-f", "--no-hostonly", "--no-compress", "--no-early-microcode",
+         "--kver", KERNEL, "--kmoddir", modules, "-m", "base systemd oldmemfs",
+         "--tmpdir", work, "--keep", work / "image"],
         env={**os.environ, "dracutbasedir": str(work / "dracut"), "IN_KDUMP": "1",
              "OLDMEMFS_PREFIX": str(prefix)},
         capture_output=True, text=True, check=False, timeout=600,
