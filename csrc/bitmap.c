@@ -1,7 +1,7 @@
 /*
- * bitmap.c: bitmaps of pages, sixty-four at a time.
+ * bitmap.c: bitmaps of pages, 64 bits at a time.
  *
- * Bit n is bit n % 8 of byte n / 8, on every machine: a word is put together as little endian.
+ * Bit n is bit n % 8 of byte n / 8 on every machine, so words are loaded as little endian.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -12,8 +12,8 @@
 #include <string.h>
 
 /*
- * The bits [at, at + n) as the low bits of a word, n at most 64 - at % 8 and at least 1; no byte
- * is read that holds none of them.
+ * Returns the bits [at, at + n) as the low bits of a word; 1 <= n <= 64 - at % 8. Reads only the
+ * bytes that hold these bits, so it never reads beyond the bitmap.
  */
 static uint64_t load(const uint8_t *bits, uint64_t at, uint64_t n)
 {
@@ -23,6 +23,7 @@ static uint64_t load(const uint8_t *bits, uint64_t at, uint64_t n)
     return n < 64 ? word & ((UINT64_C(1) << n) - 1) : word;
 }
 
+/* How many bits the next load can take: up to `to`, and no more than fit into a word. */
 static uint64_t step(uint64_t at, uint64_t to)
 {
     uint64_t n = 64 - at % 8;
@@ -57,7 +58,7 @@ uint64_t om_bits_count(const uint8_t *bits, uint64_t from, uint64_t to)
     return count;
 }
 
-/* Clears those bits of one byte that `which` names; returns how many were set. */
+/* Clears the bits of one byte that are set in `which`; returns how many were set. */
 static uint64_t clear_some(uint8_t *byte, unsigned which)
 {
     unsigned set = *byte & which;

@@ -1,4 +1,4 @@
-/* internal.h: what the C files share and Python never sees. */
+/* internal.h: what the C files share and Python does not use. */
 #ifndef OLDMEM_INTERNAL_H
 #define OLDMEM_INTERNAL_H
 
@@ -7,29 +7,31 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#define OM_PAGE 4096u /* the grain of faults and of mmap retries */
+#define OM_PAGE 4096u /* faults and retries of mmap are counted in pages of this size */
 
-/* The row that holds offset, or the last one before it; the table has one at the least. */
+/* Returns the row that contains `offset`, or the last row; the table must have one or more. */
 const struct om_row *om_find_row(const struct om_table *table, uint64_t offset);
 
 /*
- * table.c: a thread that somebody may want to end points this to a flag: once it is set, no read of
- * a file is begun any more, nor tried again when a signal has interrupted it. It is a fault then.
+ * table.c: a thread that another one may want to end points this to a flag. Once the flag is set,
+ * the thread starts no more pread(2) and does not repeat one that a signal has interrupted; what is
+ * missing then is a fault.
  */
 extern _Thread_local const atomic_int *om_give_up;
 
-/* Notes [offset, offset + size) as unreadable; 0 when the list is full. Adjacent ranges join. */
+/* Adds [offset, offset + size) to `faults`, joined to the last range if it follows it; 0 if full.
+ */
 int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size);
 
 /*
  * Copies up to size bytes of row's fd, from file offset `at`, through a mapped window. Returns
  * the bytes copied (at least 1), or 0 when the page at `at` cannot be read; *bad is then the
- * number of bytes, up to the end of that page, to leave out.
+ * number of bytes from `at` to the end of that page, at most `size`: the caller skips them.
  */
 uint64_t om_window_copy(struct om_windows *windows, const struct om_row *row, uint64_t at,
                         void *buf, uint64_t size, uint64_t *bad);
 
-/* Maps what copies of [at, at + size) will need, before a reader waits for it. */
+/* Maps in advance what om_window_copy of [at, at + size) will need. */
 void om_window_ahead(struct om_windows *windows, const struct om_row *row, uint64_t at,
                      uint64_t size);
 

@@ -1,5 +1,4 @@
-/* openfiles.c: the open files that C answers for: found by handle, held while a read is in flight.
- */
+/* openfiles.c: the open files whose reads C answers; a read holds its file until it is done. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -29,7 +28,7 @@ void om_openfiles_clear(struct om_openfiles *files)
     pthread_mutex_destroy(&files->lock);
 }
 
-/* Where the pointer to the handle's file stands, or would stand; under the lock. */
+/* Returns the pointer to the handle's file, or the NULL at the end of its list; under the lock. */
 static struct om_file **place_of(struct om_openfiles *files, uint64_t handle)
 {
     struct om_file **place = &files->buckets[handle % OM_BUCKETS];
@@ -66,7 +65,7 @@ void om_server_close(struct om_server *server, uint64_t handle)
     struct om_file **place = place_of(files, handle);
     struct om_file *file = *place;
     if (file) {
-        *place = file->next; /* nobody finds it from here on; those who hold it finish */
+        *place = file->next; /* no new read finds it; those that hold it finish first */
         while (file->holders > 0)
             pthread_cond_wait(&files->dropped, &files->lock);
     }
@@ -92,7 +91,9 @@ void om_openfiles_drop(struct om_openfiles *files, struct om_file *file)
     pthread_mutex_unlock(&files->lock);
 }
 
-/* A sequential reader's faults, and the same one met again, join the entry before; under the lock.
+/*
+ * Adds one unreadable range; it is joined to the entry before if it touches or overlaps that one,
+ * as the faults of a sequential or a repeated read do. Under the lock.
  */
 static void note(struct om_openfiles *files, uint64_t node, const struct om_fault *fault)
 {

@@ -1,4 +1,4 @@
-/* process.c: what the daemon asks of the kernel for itself: mounts, and hiding. */
+/* process.c: system calls of the daemon that Python's standard library lacks. */
 #include "internal.h"
 
 #include <errno.h>

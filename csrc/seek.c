@@ -1,16 +1,20 @@
 /*
  * seek.c: where a table has holes, for SEEK_DATA and SEEK_HOLE.
  *
- * A hole is what reads as zeros by definition: OM_ZERO rows, and pages that the mask leaves out.
- * Bytes are never looked at. What cannot be read is data: it must be read to be reported. Shorter
- * stretches of zeros than OM_HOLE_LEAST are data, too: to skip them costs more than to copy them.
+ * A hole is what reads as zeros by definition: OM_ZERO rows, and pages whose mask bit is clear. The
+ * bytes themselves are never read. What cannot be read (OM_HOLE rows, for example) counts as data,
+ * because only a read reports it. A stretch of zeros shorter than OM_HOLE_LEAST counts as data too:
+ * two more system calls cost a copying program more than such a copy.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "internal.h"
 
-/* How many bytes of the row from offset on are alike: zeros by definition, or not. */
+/*
+ * Sets *zeros to whether the byte at `offset` is zero by definition; returns for how many bytes,
+ * up to the end of the row, that stays the same.
+ */
 static uint64_t alike(const struct om_table *table, const struct om_row *row, uint64_t offset,
                       int *zeros)
 {
@@ -35,7 +39,7 @@ uint64_t om_seek(const struct om_table *table, uint64_t offset, int hole)
     if (offset >= size)
         return OM_NOWHERE;
 
-    uint64_t at = offset, first = offset; /* [first, at) are zeros */
+    uint64_t at = offset, first = offset; /* [first, at) is zeros by definition */
     row = om_find_row(table, offset);
     while (at < size) {
         if (at >= row->start + row->size) {

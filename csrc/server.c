@@ -1,5 +1,5 @@
 /*
- * server.c: the threads' life: started once, ended whatever they wait for.
+ * server.c: starts the threads once, and ends them even when they wait for a request or a source.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -15,11 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE 500 /* times a ms or more that a worker has to leave its source */
+#define PATIENCE 500 /* tries, a millisecond or more apart, to get a worker out of its read */
 
 static void on_stop(int number)
 {
-    (void)number; /* only there to interrupt a read */
+    (void)number; /* the handler does nothing: the signal only has to interrupt a read(2) */
 }
 
 static int stop_signal(void)
@@ -27,7 +27,10 @@ static int stop_signal(void)
     return SIGRTMIN;
 }
 
-/* Every signal is Python's, but for those that a thread brings on itself, and ours. */
+/*
+ * Starts a thread with all signals blocked, so that Python's thread gets them; except the stop
+ * signal, and those that the thread's own instructions raise.
+ */
 static int start_thread(pthread_t *thread, void *(*body)(void *), void *argument)
 {
     sigset_t blocked, before;
@@ -43,7 +46,7 @@ static int start_thread(pthread_t *thread, void *(*body)(void *), void *argument
     return error;
 }
 
-/* Pages that are there once they are touched; NULL when there is no room. */
+/* Allocates memory that takes no physical page before it is used; NULL when there is no room. */
 static unsigned char *room(size_t size)
 {
     void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -51,9 +54,10 @@ static unsigned char *room(size_t size)
 }
 
 /*
- * Ends the `count` workers: one of them is in a read of the device, some may be in reads of a
- * source, the others wait for their turn. The signal may come just before the read that it is to
- * interrupt: again, until they are gone. Returns how many a source does not let go.
+ * Ends the `count` workers: one of them waits in a read of the device, some may be in reads of a
+ * source, the others wait for their turn. A signal that arrives just before the read begins does
+ * not interrupt it, so it is sent again until the thread has ended. Returns how many threads have
+ * not ended because a read of their source cannot be interrupted.
  */
 static uint32_t end_workers(struct om_server *server, uint32_t count)
 {
@@ -76,8 +80,9 @@ static uint32_t end_workers(struct om_server *server, uint32_t count)
 }
 
 /*
- * Ends the `count` workers and, if it runs, the replier; frees everything but the descriptors.
- * Returns how many workers could not be ended: nothing is freed then, because they use it.
+ * Ends the `count` workers and, if `replier` is set, the replier; frees everything, but leaves
+ * device and peer open. Returns how many workers could not be ended; nothing is freed then, because
+ * they still use it.
  */
 static uint32_t dismantle(struct om_server *server, uint32_t count, int replier)
 {
@@ -108,7 +113,7 @@ static uint32_t dismantle(struct om_server *server, uint32_t count, int replier)
 
 struct om_server *om_server_start(int device, int peer, uint32_t threads, int strict)
 {
-    uint32_t count = threads + 1; /* one is left to watch */
+    uint32_t count = threads + 1; /* one more: the watcher, see turn.c */
     struct om_server *server = calloc(1, sizeof *server + count * sizeof server->workers[0]);
     if (!server)
         return NULL;
@@ -157,7 +162,11 @@ uint32_t om_server_stop(struct om_server *server)
 {
     int device = server->device, peer = server->peer;
     uint32_t left = dismantle(server, server->count, 1);
-    if (left > 0) /* they may still write a reply: not into a file that gets this number */
+    /*
+     * A thread that is left may still write its reply to this descriptor number. It must not reach
+     * a file that is opened later and gets the same number, so the number stays in use.
+     */
+    if (left > 0)
         dup2(server->wake, device);
     else
         close(device);

@@ -1,4 +1,4 @@
-/* server.h: what openfiles.c, requests.c and server.c share. */
+/* server.h: what openfiles.c, requests.c, server.c and turn.c share. */
 #ifndef OLDMEM_SERVER_H
 #define OLDMEM_SERVER_H
 
@@ -7,17 +7,17 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define OM_MAX_READ (1u << 20)      /* what the mount's max_read= says */
-#define OM_REQUEST_ROOM (64u << 10) /* the largest request: an ioctl's, a batch of forgets */
-#define OM_REPLY_ROOM (OM_MAX_READ + OM_PAGE) /* the library's largest reply: a read's */
+#define OM_MAX_READ (1u << 20)                /* bytes; the mount option max_read= says the same */
+#define OM_REQUEST_ROOM (64u << 10)           /* bytes; the largest: an ioctl, a batch of FORGETs */
+#define OM_REPLY_ROOM (OM_MAX_READ + OM_PAGE) /* bytes for the library's largest reply, to READ */
 
-/* An open file. It stays as long as somebody holds it: om_server_close waits for that. */
+/* An open file. om_server_close frees it when no thread holds it any more. */
 struct om_file {
     struct om_file *next;
     uint64_t handle, node;
     const struct om_table *table;
     uint32_t holders;
-    uint32_t told; /* its first fault was reported */
+    uint32_t told; /* 1: its first fault has been reported */
 };
 
 #define OM_BUCKETS 64u
@@ -26,7 +26,7 @@ struct om_openfiles {
     pthread_cond_t dropped;
     struct om_file *buckets[OM_BUCKETS]; /* by handle */
     uint32_t unreadable_count;
-    uint64_t unreadable_lost; /* bytes that found no room in `met` */
+    uint64_t unreadable_lost; /* bytes whose ranges found no room in `unreadable` */
     struct om_unreadable unreadable[OM_UNREADABLE_MAX];
 };
 
@@ -62,13 +62,16 @@ struct om_server {
 };
 
 void om_openfiles_init(struct om_openfiles *files);
-void om_openfiles_clear(struct om_openfiles *files); /* no thread may look at it any more */
+void om_openfiles_clear(struct om_openfiles *files); /* no thread may use it any more */
 
-/* The file of a handle, held until om_openfiles_drop; NULL when there is none. */
+/* Returns the file of a handle, held until om_openfiles_drop, or NULL when none has it. */
 struct om_file *om_openfiles_hold(struct om_openfiles *files, uint64_t handle);
 void om_openfiles_drop(struct om_openfiles *files, struct om_file *file);
 
-/* Notes what a read of a held file met; nonzero when that should be collected soon. */
+/*
+ * Records the faults of a read of a held file; returns 1 when om_server_unreadable should be called
+ * soon: at the file's first fault, and when the list is half full.
+ */
 int om_openfiles_note(struct om_openfiles *files, struct om_file *file,
                       const struct om_faults *faults);
 

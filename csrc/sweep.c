@@ -1,15 +1,15 @@
 /*
- * sweep.c: the sweep over struct pages that says which pages are left out.
+ * sweep.c: the sweep over struct pages that decides which pages are excluded.
  *
- * makedumpfile's way, one page after the other: a page that is excluded takes its whole block
- * [pfn, pfn + nr) with it, and the sweep goes on behind the block. What lies inside is not looked
- * at, so its struct pages are not read either. At the start of a section the sweep forgets how
- * far a block reached:
+ * It goes as makedumpfile does, in ascending pfn: an excluded page excludes its whole block
+ * [pfn, pfn + nr), and the sweep continues at pfn + nr. The struct pages inside the block are not
+ * read. At the start of each section the sweep begins again at the section's first page, even if
+ * a block of the section before reaches into it:
  *
  *      section n                      section n + 1
  *      |--- block, nr pages ---|--|--|-- block reaches ...|.. here, but is looked at again --|
  *
- * Whatever is in doubt is kept. No version of any kernel is known here.
+ * A page in doubt is kept. Nothing here depends on a kernel version: see struct om_rules.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -19,29 +19,29 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define CHUNK_MIN 8u    /* struct pages read at once after a jump */
-#define CHUNK_MAX 8192u /* and when it goes straight on */
-#define LARGE 256u      /* pages in a block that is worth a jump: reading on costs less */
+#define CHUNK_MIN 8u    /* struct pages in one read after large blocks were skipped */
+#define CHUNK_MAX 8192u /* at most so many in one read, where nothing is skipped */
+#define LARGE 256u      /* pages; reading a smaller block's struct pages costs less than a skip */
 
 /* ---- reading the struct pages of a section ----------------------------------------------------
  */
 
 struct reader {
     const struct om_table *table;
-    uint64_t size;  /* of a struct page */
-    uint64_t first; /* index in the chunk of the first one in buf */
-    uint64_t have;  /* how many are there, all readable */
-    uint64_t ready; /* how many of them can be judged: the one behind a head must be there too */
-    uint64_t chunk;
-    uint64_t jumped; /* pages of large blocks that need not be there, since the last read */
-    uint64_t passed; /* pages of earlier sections, for who watches */
+    uint64_t size;   /* bytes of a struct page */
+    uint64_t first;  /* index in the chunk of the first struct page in buf */
+    uint64_t have;   /* struct pages in buf, all readable */
+    uint64_t ready;  /* how many of them can be judged: the verdict on a head needs the next one */
+    uint64_t chunk;  /* struct pages that the next read asks for */
+    uint64_t jumped; /* pages of large blocks that were skipped since the last read */
+    uint64_t passed; /* pages of earlier chunks, for job->done */
     struct om_faults faults;
     uint8_t buf[];
 };
 
 /*
- * Reads the struct pages of chunk from `index` on. If that one cannot be read, nothing is ready and
- * the number of those that are lost with it is returned.
+ * Reads struct pages of `chunk` from `index` on and sets `ready`. If the one at `index` cannot be
+ * read, `ready` is 0, and the number of struct pages that cannot be read is returned.
  */
 static uint64_t refill(struct reader *reader, const struct om_chunk *chunk, uint64_t index)
 {
@@ -76,7 +76,7 @@ static uint64_t refill(struct reader *reader, const struct om_chunk *chunk, uint
 /* ---- the sweep --------------------------------------------------------------------------------
  */
 
-/* Clears [pfn, pfn + nr) where it has bits, from the range `at` on. */
+/* Clears the bits of [pfn, pfn + nr), starting at job->ram[at]; returns how many were set. */
 static uint64_t exclude(struct om_job *job, uint64_t at, uint64_t pfn, uint64_t nr)
 {
     uint64_t count = 0;
@@ -97,7 +97,7 @@ static int cancelled(struct om_job *job, uint64_t done)
     return __atomic_load_n(&job->cancel, __ATOMIC_RELAXED) != 0;
 }
 
-/* Excluded pages of one class, one behind the other: their bits are cleared at once. */
+/* Excluded pages of one class, contiguous: their bits are cleared together. */
 struct pending {
     unsigned verdict;
     uint64_t start, end;
@@ -111,8 +111,9 @@ static void flush(struct om_job *job, uint64_t at, const struct pending *pending
 }
 
 /*
- * The pages [pfn, stop), whose struct pages are in the reader. Returns where the sweep goes on.
- * `rules` is the caller's own copy, so that no store here can change it.
+ * Sweeps the pages [pfn, stop), whose struct pages are in the reader. Returns the pfn at which the
+ * sweep continues. `rules` is a copy on the caller's stack: the compiler then knows that no store
+ * in this loop changes it.
  */
 INLINE uint64_t sweep_ready(const struct om_rules *rules, struct om_job *job, struct reader *reader,
                             const struct om_chunk *chunk, uint64_t at, uint64_t pfn, uint64_t stop)
@@ -170,7 +171,10 @@ static uint64_t sweep_other(const struct om_rules *rules, struct om_job *job, st
     return sweep_ready(&own, job, reader, chunk, at, pfn, stop);
 }
 
-/* The pages [pfn, end) of chunk, all in the range `at`. Returns where the sweep goes on, or 0. */
+/*
+ * Sweeps the pages [pfn, end) of `chunk`, all in job->ram[at]. Returns the pfn at which the sweep
+ * continues, or 0 when it was cancelled.
+ */
 static uint64_t sweep_range(const struct om_rules *rules, struct om_job *job, struct reader *reader,
                             const struct om_chunk *chunk, uint64_t at, uint64_t pfn, uint64_t end)
 {
@@ -215,7 +219,7 @@ static int sweep_chunk(const struct om_rules *rules, struct om_job *job, struct 
     return cancelled(job, reader->passed) ? -ECANCELED : 0;
 }
 
-/* The first range that ends behind pfn. */
+/* The index of the first range of job->ram that ends above pfn. */
 static uint64_t find_ram(const struct om_job *job, uint64_t pfn)
 {
     uint64_t low = 0, high = job->ram_count;

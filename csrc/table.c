@@ -1,4 +1,4 @@
-/* table.c: reading a table: find the row, then one switch. */
+/* table.c: reads a table: finds the row, then copies as the row's kind says. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -49,7 +49,7 @@ static int gives_up(void)
     return om_give_up && atomic_load(om_give_up);
 }
 
-/* om_read_now's: what a read does that would have to wait. */
+/* For om_read_now. REFUSE: a read fails instead of waiting; REFUSED: one has failed so. */
 static _Thread_local enum { WAIT, REFUSE, REFUSED } patience;
 
 /* As pread(2), until it is not interrupted. */
@@ -81,12 +81,13 @@ static uint64_t pread_copy(const struct om_row *row, uint64_t at, void *buf, uin
     }
     if (got > 0)
         return (uint64_t)got;
-    /* An error costs its page; the end of a file that should go on costs all the rest. */
+    /* An error loses one page; an early end of the file loses all that was asked for. */
     *bad = got < 0 ? min_u64(size, page_rest) : size;
     return 0;
 }
 
-/* One stretch inside one row: returns the bytes of buf that are done, faulty ones included. */
+/* Reads a stretch inside one row. Returns the bytes of buf that are filled (zeros, where a fault
+ * was noted), or 0 when `faults` is full. */
 static uint64_t read_row(const struct om_table *table, const struct om_row *row, uint64_t offset,
                          unsigned char *buf, uint64_t size, struct om_faults *faults)
 {
@@ -117,7 +118,8 @@ static uint64_t read_row(const struct om_table *table, const struct om_row *row,
     return bad;
 }
 
-/* As read_row, as far as the mask says the same: a page that is left out is not even looked at. */
+/* As read_row, up to the next change in the mask: a page whose bit is clear is zeros, and not read.
+ */
 static uint64_t read_masked(const struct om_table *table, const struct om_row *row, uint64_t offset,
                             unsigned char *buf, uint64_t size, struct om_faults *faults)
 {

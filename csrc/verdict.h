@@ -1,4 +1,8 @@
-/* verdict.h: the verdict on one page, from its struct page and the one behind it. */
+/*
+ * verdict.h: the class of one page, from its struct page and the next one.
+ *
+ * The order of the tests is makedumpfile's, so that both exclude the same pages.
+ */
 #ifndef OLDMEM_VERDICT_H
 #define OLDMEM_VERDICT_H
 
@@ -7,9 +11,12 @@
 #include <byteswap.h>
 #include <string.h>
 
-#define KEPT OM_CLASSES /* a verdict beside enum om_class: kept, and nothing to remark */
+#define KEPT OM_CLASSES /* a verdict besides those of enum om_class: kept, nothing to report */
 
-/* Compiled twice: for the usual machine, where word and swap are constants, and for all others. */
+/*
+ * Always inlined, because sweep.c compiles this code twice: for 64-bit kernels of this machine's
+ * byte order, where `word` and `swap` are constants, and for all others.
+ */
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE uint32_t load32(const struct om_rules *rules, const uint8_t *at)
@@ -44,13 +51,13 @@ INLINE uint64_t load_width(const struct om_rules *rules, const uint8_t *at, uint
     }
 }
 
-/* Whether _mapcount counts, from -1 on, and is no type. */
+/* Whether _mapcount is a count of mappings (which starts at -1) and not a page type. */
 INLINE int is_count(const struct om_rules *rules, uint32_t mapcount)
 {
     return mapcount + 1 <= rules->least_type;
 }
 
-/* What a head says of its compound page, with the help of the struct page behind it. */
+/* The size of a compound page and whether it is hugetlb's: from the head and the second page. */
 struct compound {
     uint64_t nr;
     int hugetlb;
@@ -70,7 +77,11 @@ INLINE struct compound compound(const struct om_rules *rules, const uint8_t *nex
     case OM_HUGETLB_FLAG:
         flags = load_word(rules, next + rules->flags);
         order = flags & 0xff;
-        /* A driver's compound page may carry anything there: believe it of real sizes only. */
+        /*
+         * 6.6 to 6.8: a compound page of a driver can have any value in these flags (makedumpfile's
+         * issue 21; d99e3140a4d3 repaired the kernel). So the bit counts only for orders that huge
+         * pages have.
+         */
         found.hugetlb = (flags & rules->hugetlb_bit) && order < 64 &&
                         (rules->hugetlb_orders >> order & 1) && pfn % (UINT64_C(1) << order) == 0;
         break;
@@ -89,15 +100,15 @@ INLINE struct compound compound(const struct om_rules *rules, const uint8_t *nex
 }
 
 /*
- * The verdict on one page: a class that is excluded, or kept; *nr is the size of its block.
- * `next` is the struct page behind it, or NULL if this page cannot be a head.
+ * Returns the class of one page, or KEPT; *nr is the number of pages in its block. `next` is the
+ * next struct page, or NULL if this page cannot be the head of a compound page.
  */
 INLINE unsigned judge(const struct om_rules *rules, const uint8_t *page, const uint8_t *next,
                       uint64_t pfn, uint64_t *nr)
 {
     *nr = 1;
     if (load_word(rules, page + rules->head) & rules->tail_bit)
-        return KEPT; /* a tail: its head has decided */
+        return KEPT; /* a tail page: the verdict on its head covers it */
 
     uint64_t flags = load_word(rules, page + rules->flags);
     uint32_t mapcount = load32(rules, page + rules->mapcount);
@@ -134,20 +145,26 @@ INLINE unsigned judge(const struct om_rules *rules, const uint8_t *page, const u
         return OM_HWPOISON;
     if ((has & OM_HAS_OFFLINE) && !slab && mapcount == rules->offline)
         return OM_OFFLINE;
-    /* A type byte (6.12 and later) with more beside it: the exported value covers it no longer. */
+    /*
+     * Since 6.12 (4ffca5a96678) the type is the top byte and the 24 bits below it are zero. If a
+     * kernel uses them one day, the exported value no longer matches: keep the page and report it.
+     */
     if ((rules->level & 16) && (has & OM_HAS_BUDDY) && !(rules->buddy & 0xffffff) &&
         (mapcount ^ rules->buddy) < 0x1000000 && !slab && mapcount != rules->buddy)
         return OM_ODD_TYPE;
     return KEPT;
 }
 
-/* ---- many that are alike ----------------------------------------------------------------------
+/* ---- pages with the same verdict --------------------------------------------------------------
  */
 
-/* What the verdict on a page with neither a type nor a second page rests on. */
+/*
+ * All that judge() looks at for a plain page: one that has no page type and is no head. Of plain
+ * pages in a row with equal values only the first one is judged.
+ */
 struct like {
     uint64_t tail, flags, anon;
-    int plain; /* whether it is such a page */
+    int plain;
 };
 
 INLINE struct like like(const struct om_rules *rules, const uint8_t *page)

@@ -1,10 +1,10 @@
 /*
- * window.c: bounded mappings of a file that may bite.
+ * window.c: bounded mappings of a file whose pages may fail.
  *
- * mmap of /dev/mem builds its page tables at once (2 MiB per GiB), so old memory is seen through
- * a handful of windows, least recently used first to go. A page behind a window may be gone
- * (truncated file) or poisoned: the copy is guarded against SIGBUS, one page is given up, the
- * rest goes on.
+ * mmap of /dev/mem builds its page tables at once (2 MiB per GiB), so old memory is read through a
+ * few windows; the least recently used one is unmapped first. A page of a mapping may be gone
+ * (truncated file) or poisoned: reading it raises SIGBUS. The copy catches that, leaves out this
+ * one page and continues behind it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -161,8 +161,7 @@ void om_windows_free(struct om_windows *windows)
     free(windows);
 }
 
-/* Maps [at, at + size), rounded to it, or as much of it as the kernel grants: a page at the least.
- */
+/* Maps `size` bytes around `at`, aligned to `grain`; half as much, down to a page, when refused. */
 static int map_from(struct window *window, const struct om_row *row, uint64_t at, uint64_t size,
                     uint64_t grain)
 {
@@ -188,8 +187,8 @@ static int map_from(struct window *window, const struct om_row *row, uint64_t at
 }
 
 /*
- * How much to map for a miss: little for a read somewhere, since /dev/mem maps every page at once;
- * twice the window that ends near here, up to the largest, for one that goes on.
+ * How much to map on a miss. At a new place: little, since mmap of /dev/mem maps every page at
+ * once. For a sequential read: twice the window that ends just before `at`, up to the largest.
  */
 static uint64_t size_for(const struct om_windows *windows, const struct om_row *row, uint64_t at,
                          uint64_t wanted)
@@ -212,9 +211,9 @@ static int holds(const struct window *window, const struct om_row *row, uint64_t
 }
 
 /*
- * A window that holds `at`, with one more user; NULL when the kernel maps nothing there. Whoever
- * is served by another window does not wait while this one is mapped. Where every window has
- * users, perhaps in a source that hangs, `own` is mapped, as small as possible: nobody waits.
+ * A window that holds `at`, with one more user; NULL when the kernel maps nothing there. Threads
+ * that use another window do not wait while this one is mapped. When every window has users (their
+ * source may hang), `own` is mapped, as small as possible, so that no thread waits for another.
  */
 static struct window *acquire(struct om_windows *windows, const struct om_row *row, uint64_t at,
                               uint64_t wanted, struct window *own)

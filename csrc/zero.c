@@ -1,8 +1,9 @@
 /*
- * zero.c: the kept pages, read once.
+ * zero.c: finds the kept pages that hold only zeros; reads each kept page once.
  *
- * A zero page that is left out must still be known to be zero, not just missing: so only long runs
- * lose their bits, and each is noted for the file to tell. Short ones stay, as zeros in the file.
+ * A reader of the dump must be able to tell a zero page from an excluded one. So only long runs of
+ * zero pages lose their bits, and each is listed in job->zeros: the file gets a program header with
+ * p_filesz 0 for it. Shorter runs stay in the file, as zeros.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -13,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK (256u * 1024u)
+#define CHUNK (256u * 1024u) /* bytes in one read */
 
-/* size is a multiple of 64; most pages show in their first line that they are not. */
+/* `size` is a multiple of 64. Most pages that are not zero differ in their first 64 bytes. */
 static int is_zero(const uint8_t *at, uint64_t size)
 {
     for (uint64_t i = 0; i < size; i += 64) {
@@ -27,13 +28,13 @@ static int is_zero(const uint8_t *at, uint64_t size)
     return 1;
 }
 
-/* A run of zero pages that may go on, in one range of the memory. */
+/* A run of zero pages in one range of memory; the next page may extend it. */
 struct zeros {
-    uint64_t page; /* its first, counted in the range */
+    uint64_t page; /* index of its first page in the range */
     uint64_t pages;
 };
 
-/* The run ends: leave it out if it is long. */
+/* Ends the run: counts its pages, and clears their bits if it is long enough. */
 static void end_run(struct om_job *job, const struct om_ram *ram, struct zeros *run)
 {
     job->counts[OM_ZEROED] += run->pages;
@@ -47,8 +48,8 @@ static void end_run(struct om_job *job, const struct om_ram *ram, struct zeros *
 }
 
 /*
- * The pages from `page` of ram on, `pages` of them, all kept: returns how many were looked at.
- * A page that cannot be read may be anything, and stays.
+ * Reads up to `pages` pages of `ram`, all kept, from index `page` on; returns how many it is done
+ * with. A page that cannot be read is not known to be zero: it keeps its bit and ends the run.
  */
 static uint64_t look(struct om_job *job, const struct om_ram *ram, uint64_t page, uint64_t pages,
                      struct zeros *run, uint8_t *buf, struct om_faults *faults)
@@ -56,7 +57,7 @@ static uint64_t look(struct om_job *job, const struct om_ram *ram, uint64_t page
     uint64_t shift = job->page_shift, offset = (ram->pfn + page) << shift;
     uint64_t got = om_read(job->table, offset, buf, pages << shift, faults) >> shift;
     uint64_t lost = 0;
-    if (got == 0 && faults->count == 0) /* the table ends here */
+    if (got == 0 && faults->count == 0) /* beyond the end of the table */
         lost = pages;
     if (faults->count) {
         uint64_t first = (faults->at[0].offset - offset) >> shift;
@@ -78,7 +79,7 @@ static uint64_t look(struct om_job *job, const struct om_ram *ram, uint64_t page
     return got + lost;
 }
 
-/* One range of pages that have a bit. */
+/* Searches one range of pages that have bits. */
 static int zero_range(struct om_job *job, const struct om_ram *ram, uint8_t *buf,
                       struct om_faults *faults)
 {
