@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support.image import LOAD, Segment, crashed
 from support.mounting import mounted, needs_mount, run
+from support.recipes import commands
 
-RECIPES = Path(__file__).parents[2] / "examples/save.md"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = needs_mount
-
-
-def commands() -> list[str]:
-    """Every command of the page, without its comment and what it shows."""
-    lines = re.findall(r"^    (?:\$ )?([a-z]\S* .*)$", RECIPES.read_text(), re.MULTILINE)
-    return [re.sub(r" +#.*", "", line) for line in lines if not line.startswith("vmcore-kern ")]
 
 
 def test_the_page_has_every_recipe() -> None:

@@ -11,6 +11,7 @@ import pytest
 from support import image
 from support.budget import cpu_seconds
 from support.catalogs import catalog_of, plan_of
+from support.image import rows
 
 from oldmemfs import cli
 from oldmemfs.elf.notes import MAX_COUNT, processors
@@ -34,10 +35,6 @@ SECONDS = 40  # an idle machine needs about 3 for the longest
 def _soon() -> Iterator[None]:
     with cpu_seconds(SECONDS):
         yield
-
-
-def rows(count: int, kind: int, at: int, size: int) -> bytes:
-    return struct.pack("<2I6Q", kind, 0, at, 0, at, size, size, 0) * count
 
 
 def test_an_image_of_magics() -> None:

@@ -8,10 +8,10 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-from sources.test_hostile_headers import rows
-from sources.test_tmpfs import needs_tmpfs
 from support import image
 from support.catalogs import catalog_of, plan_of
+from support.image import rows
+from support.tmpfs import needs_tmpfs
 
 from oldmemfs.elf.header import Header, Phdr
 from oldmemfs.elf.procvmcore import clamp

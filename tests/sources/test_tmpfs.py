@@ -6,10 +6,10 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.served import DATA, PAGE, START, write_core
+from support.tmpfs import needs_tmpfs
 
 from oldmemfs.maps.memory import Access, Memory, Run
 from oldmemfs.maps.plan import Plan
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def has_tmpfs() -> bool:
-    with open("/proc/self/mounts", errors="replace") as file:
-        return any(line.split()[1:3] == ["/dev/shm", "tmpfs"] for line in file)
-
-
 CHUNK = 16 * PAGE
-needs_tmpfs = pytest.mark.skipif(
-    not has_tmpfs(), reason="/dev/shm is no tmpfs: mount -t tmpfs none /dev/shm"
-)
 
 
 @needs_tmpfs

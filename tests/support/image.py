@@ -123,6 +123,11 @@ class Image:
         return str(path)
 
 
+def rows(count: int, kind: int, at: int, size: int) -> bytes:
+    """So many program headers, all the same, of a little-endian ELF64 file."""
+    return struct.pack("<2I6Q", kind, 0, at, 0, at, size, size, 0) * count
+
+
 NOTES = 0x4000  # where ``crashed`` puts the first CPU's note; the others follow, a KiB apart
 HEADER = 0x8000
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from shipped.test_recipes import commands
+from support.recipes import commands
 
 from ..tools import missing, run
 from . import crashes, symbols, system
