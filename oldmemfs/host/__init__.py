@@ -1,1 +1,1 @@
-"""What this machine says, and the daemon's life on it."""
+"""What this machine tells (procfs, mounts, command line), and the life of the daemon."""

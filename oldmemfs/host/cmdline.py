@@ -1,4 +1,4 @@
-"""Where the header blob is: ``elfcorehdr=`` on a command line, or the device tree."""
+"""The address of the elfcorehdr blob, from a kernel command line or from the device tree."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import string
 import struct
 
 _WORD = 2**64
-NOT_GIVEN, UNUSABLE = _WORD - 1, _WORD - 2  # the kernel's sentinels
+# ELFCORE_ADDR_MAX and ELFCORE_ADDR_ERR of include/linux/crash_dump.h: no address.
+NOT_GIVEN, UNUSABLE = _WORD - 1, _WORD - 2
 _SUFFIXES = {"K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 
 
 def memparse(text: str) -> tuple[int, int]:
-    """A number as the kernel's memparse reads it, and how many characters it took.
+    """The number at the start of ``text``, and how many characters it takes, suffix included.
 
-    ``0x`` hex, leading ``0`` octal, else decimal; then at most one of K, M, G, T, P, E, either
-    case. Overflow wraps; trailing text is left alone.
+    As memparse() in the kernel's lib/cmdline.c: ``0x`` is hex, a leading ``0`` octal, anything else
+    decimal; then at most one suffix of K, M, G, T, P, E in either case. The value is modulo 2^64.
+    Text behind the number is ignored. Without a digit the answer is ``(0, 0)``.
     """
     base, start = 10, 0
     if text[:1] == "0":
@@ -33,10 +35,11 @@ def memparse(text: str) -> tuple[int, int]:
 
 
 def elfcorehdr(command_line: str) -> int | None:
-    """The address that ``elfcorehdr=[size[KMG]@]offset[KMG]`` gives; the last one wins.
+    """The physical address in ``elfcorehdr=[size[KMG]@]offset[KMG]``; None if it is not given.
 
-    None when there is none. An empty or unreadable value is address 0, as in the kernel; what
-    stands behind a bare ``--`` belongs to init.
+    If it is given several times, the last one counts. An empty or malformed value is address 0, as
+    in the kernel (setup_elfcorehdr). Words after a bare ``--`` are arguments of init and do not
+    count.
     """
     address = None
     for word in command_line.split():
@@ -52,7 +55,11 @@ def elfcorehdr(command_line: str) -> int | None:
 
 
 def device_tree_address(value: bytes, address_cells: int) -> int | None:
-    """The address in /chosen/linux,elfcorehdr: big endian, as many cells as the root says."""
+    """The physical address in the property /chosen/linux,elfcorehdr; None if it is malformed.
+
+    The property is an address and a size, big-endian, in cells of 4 bytes. ``address_cells`` is the
+    root node's #address-cells: 1 or 2.
+    """
     size = 4 * address_cells
     if address_cells not in (1, 2) or len(value) <= size:
         return None

@@ -1,4 +1,4 @@
-"""Leaving the terminal: the parent exits 0 only when the child serves."""
+"""The daemon process: going to the background, the OOM killer, and the change of the root."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _INITRD = "/etc/initrd-release"
-_ARG_START = 48  # the field of /proc/self/stat: where the command line stands in memory
+_ARG_START = 48  # field of /proc/PID/stat (proc(5)): the address of the command line in memory
 
 
 def detach() -> Callable[[], None]:
-    """Fork; only the child returns, with what it must call once it serves.
+    """Fork. Only the child returns; it gets ``ready``, which it calls when the mount works.
 
-    Until that call the child keeps the terminal for its errors; if it ends before, the parent
-    ends with its exit status. No thread and no trio loop may run yet.
+    ``ready`` detaches the child from the terminal and lets the parent exit with status 0. If the
+    child exits before that, the parent exits with the child's status (1 if a signal killed it), so
+    that a failed mount fails the command. Until ``ready`` the child prints errors on the terminal.
+
+    Call it before any thread or trio loop runs: fork copies only the calling thread.
     """
-    told, tell = os.pipe()
+    told, tell = os.pipe()  # the child writes one byte to ``tell`` when the mount works
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -55,19 +58,22 @@ def detach() -> Callable[[], None]:
 
 
 def outlive_others() -> None:
-    """Let the kernel end other processes first when memory runs out: a copy can be made again.
+    """Exclude this process from the OOM killer (oom_score_adj -1000).
 
-    Without the right to ask (root has it), nothing changes.
+    When memory runs out, the kernel then kills another process, for instance the copy that is
+    running: the copy can be started again, the mount cannot. Needs CAP_SYS_RESOURCE; without it
+    nothing changes.
     """
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("-1000")
 
 
 def survive_switch_root(initrd: str = _INITRD) -> bool:
-    """In an initramfs, ask systemd not to kill this process when the real root takes over.
+    """In an initramfs, keep systemd from killing this process when it switches to the real root.
 
-    It spares who has '@' as the first byte of the command line (systemd.io/ROOT_STORAGE_DAEMONS).
-    True where ``follow_root`` is wanted after every change of the mount table.
+    systemd spares processes whose command line starts with '@' (systemd.io/ROOT_STORAGE_DAEMONS),
+    so the first byte of ours is overwritten. Returns True in an initramfs (``initrd`` exists): the
+    caller must then call ``follow_root`` after every change of the mount table.
     """
     if not os.path.exists(initrd):
         return False
@@ -77,9 +83,10 @@ def survive_switch_root(initrd: str = _INITRD) -> bool:
 
 
 def follow_root() -> None:
-    """Take the real root, which switch-root mounts over the initramfs that this process stays in.
+    """Change this process's root to the file system that is mounted over it, if there is one.
 
-    ".." of the root is what is mounted over it; it is the root itself when nothing is.
+    switch-root mounts the real root over the initramfs, and a process that is not told keeps the
+    old one. The path "/.." is what is mounted over the root, or the root itself if nothing is.
     """
     os.chroot("/..")
     os.chdir("/")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def open_read(path: str) -> int:
-    """A descriptor for reading. Raises ``SourceError`` that names the file."""
+    """A descriptor for reading, close-on-exec. Raises ``SourceError`` that names the file."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -23,7 +23,10 @@ def open_read(path: str) -> int:
 
 @contextlib.contextmanager
 def kept_open(path: str) -> Iterator[int]:
-    """A descriptor for reading, that stays open unless an error is raised."""
+    """A descriptor for reading. It is closed only if the block raises; else it stays open.
+
+    Raises ``SourceError`` that names the file if it cannot be opened.
+    """
     fd = open_read(path)
     try:
         yield fd
@@ -33,7 +36,10 @@ def kept_open(path: str) -> Iterator[int]:
 
 
 def image_size(path: str, fd: int) -> int:
-    """The size of a regular file or block device. Raises ``SourceError`` for anything else."""
+    """The size in bytes of a regular file or block device, found by seeking to its end.
+
+    Raises ``SourceError`` for another kind of file, and for an empty one.
+    """
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
         raise SourceError(f"{path}: not a regular file or block device")
@@ -44,7 +50,10 @@ def image_size(path: str, fd: int) -> int:
 
 
 def reader(path: str, fd: int) -> Callable[[int, int], bytes]:
-    """``read(offset, size)`` of exactly that many bytes. Raises ``FormatError`` at the end."""
+    """A function ``read(offset, size)`` that returns exactly ``size`` bytes of ``fd``.
+
+    It raises ``FormatError`` with the offset if the read fails or is short.
+    """
 
     def read(offset: int, size: int) -> bytes:
         try:
@@ -52,14 +61,14 @@ def reader(path: str, fd: int) -> Callable[[int, int], bytes]:
         except (OSError, OverflowError) as error:
             raise FormatError(f"{path}: cannot read {size:#x} bytes: {error}", offset) from error
         if len(data) < size:
-            raise FormatError(f"{path}: ends where {size:#x} bytes should be", offset)
+            raise FormatError(f"{path}: short read: {len(data):#x} of {size:#x} bytes", offset)
         return data
 
     return read
 
 
 def read_text(path: str) -> str | None:
-    """A small text file of the kernel's, or None when it cannot be read."""
+    """The text of a small file (procfs, sysfs, /etc), or None if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -68,7 +77,7 @@ def read_text(path: str) -> str | None:
 
 
 def read_bytes(path: str) -> bytes | None:
-    """A small file of the kernel's, or None when it cannot be read."""
+    """The bytes of a small file (procfs, sysfs, /etc), or None if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -1,4 +1,4 @@
-"""Hiding from ptrace and core dumps."""
+"""Protection of this process's memory from ptrace and core dumps."""
 
 from __future__ import annotations
 
@@ -6,5 +6,8 @@ from .._oldmem import lib
 
 
 def hide_process() -> None:
-    """Keep this process out of core dumps and ptrace: it holds another kernel's secrets."""
+    """Forbid core dumps and ptrace of this process (PR_SET_DUMPABLE 0).
+
+    Its buffers hold pages of the crashed kernel, and so keys and passwords.
+    """
     lib.om_hide_process()

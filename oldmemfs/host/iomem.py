@@ -1,6 +1,6 @@
-"""/proc/iomem: the capture kernel's map of its physical addresses.
+"""/proc/iomem: the running kernel's map of physical addresses.
 
-Its ends are inclusive; they become half-open here and nowhere else.
+The file has inclusive ends; this module converts them to half-open ranges.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from ..ranges import Range
 
 
 def top_level(text: str) -> list[tuple[Range, str]]:
-    """The resources that lie in no other one, with their names."""
+    """The ranges of the outermost resources (lines without indentation), with their names.
+
+    Lines of any other form are ignored.
+    """
     found: list[tuple[Range, str]] = []
     for line in text.splitlines():
         span, separator, name = line.partition(" : ")

@@ -1,4 +1,4 @@
-"""/proc/meminfo: how much memory this machine can still give."""
+"""/proc/meminfo: how much memory is available on this machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from .files import read_text
 
 
 def available() -> int | None:
-    """Bytes that can be had before the OOM killer comes; None where the kernel does not say."""
+    """MemAvailable in bytes: what can be allocated without swapping; None before Linux 3.14."""
     found = re.search(r"^MemAvailable: +(\d+) kB$", read_text("/proc/meminfo") or "", re.MULTILINE)
     return int(found[1]) << 10 if found else None

@@ -1,4 +1,7 @@
-"""The mount table: asked by path or by device, or held open and waited on."""
+"""/proc/self/mountinfo: which mounts are on a path, which device is a tmpfs, and changes of it.
+
+The fields of a line are described in proc_pid_mountinfo(5).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,15 @@ if TYPE_CHECKING:
     from typing import Self
 
 _TABLE = "/proc/self/mountinfo"
-_DEVICE, _ROOT, _POINT = 2, 3, 4  # fields of a line
+_DEVICE, _ROOT, _POINT = 2, 3, 4  # fields of a line: MAJOR:MINOR, root in it, mount point
 
 
 def mounts_at(path: str) -> list[list[str]]:
-    """The mounts on a path, as fields of mountinfo, the topmost last; asks no file system.
+    """The mounts whose mount point is ``path``: the fields of their lines, the topmost mount last.
 
-    Raises ``OSError`` if the table cannot be read, for lack of descriptors perhaps.
+    Sends no request to the file system at ``path``, which may be this process's own mount.
+
+    Raises ``OSError`` if mountinfo cannot be read, for example when no descriptor is free.
     """
     name = os.fsencode(path)
     with open(_TABLE, "rb") as file:
@@ -33,7 +38,7 @@ def mounts_at(path: str) -> list[list[str]]:
 
 
 def is_tmpfs(number: int) -> bool:
-    """Whether a device, as stat gives it, is a tmpfs that is mounted here."""
+    """Whether the device ``number`` (``st_dev`` of a file) is a mounted tmpfs."""
     device = b"%d:%d" % (os.major(number), os.minor(number))
     table = _lines(read_bytes(_TABLE) or b"")
     return any(f[_DEVICE] == device and f[f.index(b"-") + 1] == b"tmpfs" for f in table)
@@ -44,16 +49,17 @@ def _lines(table: bytes) -> Iterator[list[bytes]]:
 
 
 def _plain(field: bytes) -> bytes:
-    """A path without mountinfo's escapes: octal for space, tab, newline and backslash."""
+    """A path with mountinfo's octal escapes undone (space, tab, newline, backslash)."""
     return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field)
 
 
 class MountTable:
-    """The table, held open: it stays readable while switch-root moves /proc away."""
+    """mountinfo, held open: it stays readable while switch-root moves /proc."""
 
     def __enter__(self) -> Self:
         self._file = open(_TABLE, "rb", buffering=0)
-        # The kernel tells of a change by a priority event, which only a second epoll can wait for.
+        # A change of the table is EPOLLPRI on its descriptor. trio waits for readability only; an
+        # epoll descriptor becomes readable when an event is pending in it.
         self._changes = select.epoll()
         self._changes.register(self._file.fileno(), select.EPOLLPRI)
         return self
@@ -63,13 +69,16 @@ class MountTable:
         self._file.close()
 
     def has(self, device: str) -> bool:
-        """Whether a file system is mounted anywhere; a bind mount of one of its files is not it."""
+        """Whether the file system ``device`` (MAJOR:MINOR) is mounted by its root directory.
+
+        A bind mount of one of its files does not count.
+        """
         self._file.seek(0)
         lines = _lines(self._file.read())
         return any(f[_DEVICE] == device.encode() and f[_ROOT] == b"/" for f in lines)
 
     async def changed(self) -> None:
-        """Wait for a change since the last wait."""
+        """Wait until the table has changed since the last call."""
         import trio
 
         await trio.lowlevel.wait_readable(self._changes.fileno())

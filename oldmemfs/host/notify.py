@@ -1,4 +1,4 @@
-"""What the service manager and the system's log are told; both are datagrams, neither is needed."""
+"""Messages to systemd (sd_notify) and to syslog. Both are datagrams, and both may be missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def _send(address: str, data: bytes) -> None:
 
 
 def tell(*lines: str) -> None:
-    """Tell systemd, as sd_notify(3) does: ``READY=1``, ``STATUS=text``; nothing without it."""
+    """Send ``READY=1``, ``STATUS=text`` and the like to systemd, as sd_notify(3) does.
+
+    Does nothing without $NOTIFY_SOCKET, and ignores errors.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address[:1] in ("/", "@"):
         with suppress(OSError):
@@ -30,7 +33,7 @@ def tell(*lines: str) -> None:
 
 
 class SystemLog(logging.Handler):
-    """Messages to syslog, or to the kernel's log where nobody listens (an initramfs)."""
+    """A handler that writes to syslog, or to /dev/kmsg if there is no syslog (an initramfs)."""
 
     def __init__(self, log: str = _LOG, kernel_log: str = _KERNEL_LOG) -> None:
         super().__init__()
@@ -38,7 +41,10 @@ class SystemLog(logging.Handler):
         self._kernel_log = kernel_log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One datagram or one line of the kernel's for each line; what nobody takes is lost."""
+        """Send each line as one datagram, or as one line of /dev/kmsg.
+
+        A line that neither of them takes is dropped.
+        """
         level = _DAEMON | _SEVERITY.get(record.levelno, 5)
         for line in self.format(record).splitlines():
             data = f"<{level}>oldmemfs[{os.getpid()}]: {line}".encode(errors="replace")
@@ -46,4 +52,4 @@ class SystemLog(logging.Handler):
                 _send(self._log, data)
             except OSError:
                 with suppress(OSError), open(self._kernel_log, "wb", buffering=0) as file:
-                    file.write(data[:900] + b"\n")  # the kernel takes no line above 1 KiB
+                    file.write(data[:900] + b"\n")  # /dev/kmsg refuses more than about 1 KiB
