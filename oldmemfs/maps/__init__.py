@@ -1,1 +1,1 @@
-"""Maps into a lower space: memory, layouts, plans, and the one reader of tables."""
+"""Maps from one address space to another: memory, layouts, plans, and the tables that C reads."""

@@ -1,11 +1,12 @@
-"""Layout: the offsets of a file -> extents. Contiguous from 0, append-only, prints itself.
+"""Layout: what a file consists of, as extents without gaps from offset 0 on.
 
 ::
 
     file    0          0x1000      0x2000                        size
             |- bytes --|-- zero ---|---- memory, at 0x1000000 ----|
 
-Knows nothing of where memory lives: that is a ``Plan``'s part.
+Extents are only ever appended. A layout holds memory addresses; where the bytes at an address are
+read from is added by ``Plan``.
 """
 
 from __future__ import annotations
@@ -22,25 +23,28 @@ if TYPE_CHECKING:
 class Fill(Enum):
     """What an extent holds."""
 
-    BYTES = "bytes"  # at ``at`` of the layout's own data
-    MEMORY = "memory"  # at the address ``at`` of a memory
-    MASKED = "masked"  # the same, and what the layout's mask leaves out reads as zeros
-    ZERO = "zero"
+    BYTES = "bytes"  # a piece of ``Layout.data``, from ``at`` on
+    MEMORY = "memory"  # memory, from the address ``at`` on
+    MASKED = "masked"  # the same, but pages whose bit in ``Layout.mask`` is clear read as zeros
+    ZERO = "zero"  # zeros; ``at`` is 0
 
 
 class Extent(NamedTuple):
-    """``[offset, offset + size)`` of the file; ``label`` is for people."""
+    """``[offset, offset + size)`` of the file, in bytes; ``label`` is for ``describe``."""
 
     offset: int
     size: int
     fill: Fill
     at: int
     label: str
-    mask: int = -1  # ``MASKED``: where it starts among the bytes of the pages that have a bit
+    mask: int = -1  # only ``MASKED``: bit number * page size, plus where it starts in that page
 
 
 class Layout:
-    """A file, drawn. ``mask`` has a bit for each page of its ``MASKED`` extents."""
+    """The extents of one file, in order, and the bytes that its ``BYTES`` extents show.
+
+    ``mask`` has a bit for each page of its ``MASKED`` extents. ``size`` is in bytes.
+    """
 
     def __init__(self, mask: PageMask | None = None) -> None:
         self.mask = mask
@@ -51,8 +55,8 @@ class Layout:
 
     @property
     def data(self) -> bytes:
-        """What the ``BYTES`` extents point into."""
-        self._data = [b"".join(self._data)]  # of one piece this makes no copy
+        """The bytes that ``BYTES`` extents are pieces of."""
+        self._data = [b"".join(self._data)]  # joining a list of one does not copy
         return self._data[0]
 
     def bytes(self, data: bytes, label: str) -> None:
@@ -66,8 +70,11 @@ class Layout:
         self._append(size, Fill.MEMORY, phys, label)
 
     def masked(self, phys: int, size: int, label: str) -> None:
-        """Append memory at ``phys``, all of it in pages that have a bit in the mask."""
-        assert self.mask, f"{label}: masked by nothing"
+        """Append ``size`` bytes of memory at ``phys``; each page of it must have a bit in ``mask``.
+
+        Runs of bits that touch in memory but not in the mask become extents of their own.
+        """
+        assert self.mask, f"{label}: the layout has no mask"
         shift, stop = self.mask.page_shift, self.size + size
         for ram in self.mask.cut(Range(phys >> shift, ((phys + size - 1) >> shift) + 1)):
             start = max(phys, ram.pfn << shift)
@@ -87,7 +94,7 @@ class Layout:
             self.size += size
 
     def describe(self) -> str:
-        """One line an extent: offset, size, fill, address, label."""
+        """A line for each extent (offset, size, fill, address, label) and one for the end."""
         lines = []
         for e in self.extents:
             at = f"{e.at:#018x}" if e.fill in (Fill.MEMORY, Fill.MASKED) else " " * 18

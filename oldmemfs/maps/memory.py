@@ -1,11 +1,12 @@
-"""Memory: physical addresses -> bytes, as sorted, disjoint runs. Data, not a class tree.
+"""Memory: where the bytes at each physical address are read from, as sorted, disjoint runs.
 
 ::
 
     physical   0    0x1000      0x9f000   0x100000          0x8000000
                |hole|--- run ---|  hole   |------ run ------|
 
-Knows nothing of kernels, ELF or FUSE. What lies in no run cannot be read.
+An address in no run is a hole: reading it is an error. This module knows nothing of kernels, ELF or
+FUSE.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ _MAP_UNIT = os.sysconf("SC_PAGE_SIZE")
 
 
 class Access(Enum):
-    """How a run's bytes are got."""
+    """How the bytes of a run are read."""
 
-    WINDOW = Kind.WINDOW  # mmap of a bounded window: /dev/mem
+    WINDOW = Kind.WINDOW  # through an mmap of a bounded part of the descriptor (/dev/mem)
     PREAD = Kind.PREAD
-    ZERO = Kind.ZERO  # zeros by definition: the tail of a PT_LOAD whose file data ends early
-    LOST = Kind.HOLE  # memory that the source ends before: each read of it is a fault
+    ZERO = Kind.ZERO  # they are zeros: a PT_LOAD's bytes between p_filesz and p_memsz
+    LOST = Kind.HOLE  # they are missing: the file was cut short before them. Reading is a fault
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``[phys, phys + size)`` is at ``offset`` of ``fd``."""
+    """The bytes ``[phys, phys + size)`` are at ``offset`` of the descriptor ``fd``."""
 
     phys: int
     size: int
@@ -57,13 +58,13 @@ class Run:
         return self.phys + self.size
 
     def part(self, start: int, end: int, to: int | None = None) -> Run:
-        """The piece ``[start, end)`` of it, moved to the address ``to`` if that is given."""
+        """The run for its addresses ``[start, end)``; at the address ``to`` if that is given."""
         where = start if to is None else to
         return Run(where, end - start, self.fd, self.offset + (start - self.phys), self.access)
 
 
 def place(runs: Iterable[Run]) -> list[Run]:
-    """Sorted, disjoint runs: where two overlap, the one named first keeps its place.
+    """The runs, cut so that none overlap, sorted. Of two that overlap the earlier one is kept.
 
     ::
 
@@ -86,7 +87,7 @@ def place(runs: Iterable[Run]) -> list[Run]:
 
 @dataclass(frozen=True)
 class Memory:
-    """Sorted, disjoint runs, and the windows through which the mapped ones are seen."""
+    """Sorted, disjoint runs, and the cache of mappings that ``WINDOW`` runs are read through."""
 
     runs: tuple[Run, ...]
     windows: Windows | None = field(default=None, compare=False, repr=False)
@@ -101,31 +102,31 @@ class Memory:
 
     @property
     def end(self) -> int:
-        """One past the highest address that can be read."""
+        """One past the highest address in any run; 0 without runs."""
         return self.runs[-1].end if self.runs else 0
 
     @cached_property
     def ranges(self) -> list[Range]:
-        """What there was, joined where runs touch."""
+        """The addresses of all runs, lost ones included, joined where they touch."""
         return union(Range(run.phys, run.end) for run in self.runs)
 
     @cached_property
     def held(self) -> list[Range]:
-        """What of it the source has, or what is zeros by definition."""
+        """The addresses of all runs but the lost ones, joined where they touch."""
         return union(Range(r.phys, r.end) for r in self.runs if r.access is not Access.LOST)
 
     @cached_property
     def zeros(self) -> int:
-        """Bytes that are zeros by definition."""
+        """How many bytes the ``ZERO`` runs have."""
         return sum(run.size for run in self.runs if run.access is Access.ZERO)
 
     def crossed(self, part: Range) -> int:
-        """How many runs ``part`` has a share in."""
+        """How many runs overlap ``part``."""
         first = bisect_right(self.runs, part.start, key=_end)
         return max(bisect_left(self.runs, part.end, key=_phys) - first, 0)
 
     def pieces(self, start: int, end: int) -> Iterator[Run | Range]:
-        """``[start, end)`` cut into pieces of runs, and ``Range`` for what lies in no run."""
+        """``[start, end)`` in order: the parts of runs in it, and a ``Range`` for each hole."""
         i = max(bisect_right(self.runs, start, key=_phys) - 1, 0)
         while i < len(self.runs) and self.runs[i].phys < end:
             run = self.runs[i]
@@ -142,7 +143,7 @@ class Memory:
             yield Range(start, end)
 
     def rows(self, start: int, end: int, at: int) -> Iterator[Row]:
-        """``[start, end)`` as rows of a table, from the table's offset ``at`` on."""
+        """``[start, end)`` as the rows of a table that has it at its offset ``at``."""
         for piece in self.pieces(start, end):
             if isinstance(piece, Range):
                 yield Row(at, piece.size, Kind.HOLE)
@@ -156,7 +157,10 @@ class Memory:
 
     @cached_property
     def _limits(self) -> list[tuple[int, int]]:
-        """What of its descriptor a window may map for each run: as far as it goes on around it."""
+        """For each run, the range of its descriptor that a window may map.
+
+        Runs whose offsets follow each other share one range; it is rounded out to whole pages.
+        """
         limits: list[tuple[int, int]] = []
         joined: list[Run] = []
         for run, after in zip_longest(self.runs, self.runs[1:]):
@@ -175,7 +179,7 @@ class Memory:
     def read(self, phys: int, size: int) -> bytes:
         """Exactly ``size`` bytes at ``phys``.
 
-        Raises ``FaultError`` with the first address that cannot be read.
+        Raises ``FaultError`` for the first piece of them that cannot be read.
         """
         data, faults = self._table.read(phys, size) if phys >= 0 else (b"", [])
         if faults:

@@ -1,4 +1,4 @@
-"""Kept: a bit for each page of memory; set, the page is in the filtered dump.
+"""PageMask: a bit for each page of memory. The bit is set if the filtered dump has the page.
 
 ::
 
@@ -6,8 +6,8 @@
            |- ram --|       |------- ram -------|          |-- ram --|
     bit    0        0x9e    0x9e                ...
 
-A page without a bit is one that nothing can read: it is not in the dump. All bits cost a 32768th
-of the memory.
+Bits are numbered without gaps over all ranges of memory; a page that is in no range has no bit and
+is not in the dump. With 4 KiB pages the bits take 1/32768 of the size of the memory.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from ..ranges import Range, intersect, round_down, round_up, subtract, union
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-HEADS: int = lib.OM_BATCH  # the last of so many pages is never the head of a block: makedumpfile's
+# The sweep in C goes by aligned batches of so many pages. As in makedumpfile, the last page of a
+# batch is never taken for the head of a compound page.
+HEADS: int = lib.OM_BATCH
 MAX_PAGES = 1 << 34  # 64 TiB in pages of 4 KiB: 2 GiB of bits
 _pfn = attrgetter("pfn")
 
 
 class Ram(NamedTuple):
-    """The pages ``[pfn, pfn + pages)`` have the bits from ``bit`` on."""
+    """The pages ``[pfn, pfn + pages)``; the first one's bit is number ``bit``."""
 
     pfn: int
     pages: int
@@ -42,16 +44,16 @@ class Ram(NamedTuple):
 
 
 def pages_of(bytes_: Iterable[Range], page_shift: int) -> list[Range]:
-    """The pages that these bytes lie in, wholly or in part."""
+    """The pages (pfns) that hold any of these bytes; sorted and disjoint."""
     low = (1 << page_shift) - 1
     return union(Range(r.start >> page_shift, (r.end + low) >> page_shift) for r in bytes_)
 
 
 class PageMask:
-    """All pages of ``ranges`` (pfns; sorted and disjoint), kept until something clears them.
+    """The bits of the pages in ``ranges`` (pfns; sorted and disjoint); at first all are set.
 
-    Raises ``FormatError`` for more pages than can be true, ``ShortageError`` for more bits than fit
-    into ``spare`` bytes.
+    Raises ``FormatError`` for more than ``MAX_PAGES`` pages, ``ShortageError`` if the bits take
+    more than ``spare`` bytes.
     """
 
     def __init__(self, ranges: Iterable[Range], page_shift: int, spare: int | None = None) -> None:
@@ -61,7 +63,9 @@ class PageMask:
             ram.append(Ram(start, end - start, total))
             total += end - start
         if total > MAX_PAGES:
-            raise FormatError(f"{total << page_shift:#x} bytes of memory are more than can be true")
+            raise FormatError(
+                f"{total << page_shift:#x} bytes of memory: more than any machine has"
+            )
         self.ram = tuple(ram)
         self.pages = total
         self.page_shift = page_shift
@@ -75,7 +79,7 @@ class PageMask:
         self.handle = ffi.from_buffer("uint8_t[]", self.bits)
 
     def bit(self, pfn: int) -> int | None:
-        """The page's place among the bits, if it has one."""
+        """The number of the page's bit; None if it has none."""
         i = bisect_right(self.ram, pfn, key=_pfn) - 1
         if i < 0 or pfn >= self.ram[i].end:
             return None
@@ -86,13 +90,16 @@ class PageMask:
         return bit is not None and bool(self.bits[bit // 8] >> bit % 8 & 1)
 
     def clear(self, pages: Range) -> int:
-        """Clear the bits of ``pages``; returns how many were set."""
+        """Clear the bits of ``pages`` (pfns); returns how many were set before."""
         return sum(
             int(lib.om_bits_clear(self.handle, r.bit, r.bit + r.pages)) for r in self.cut(pages)
         )
 
     def restore(self, pages: Range, but: Sequence[Range] = ()) -> list[Range]:
-        """Set the bits of ``pages``, except in ``but`` (sorted, disjoint); returns those it set."""
+        """Set the bits of ``pages`` except those in ``but`` (sorted, disjoint); all are pfns.
+
+        Returns the pages whose bits were clear before and are set now.
+        """
         lost: list[Range] = []
         for ram in self.cut(pages):
             end = ram.bit + ram.pages
@@ -118,14 +125,14 @@ class PageMask:
             start = stop
 
     def count(self, pages: Range | None = None) -> int:
-        """How many pages are kept, in all or of ``pages``."""
+        """How many bits are set: of ``pages``, or of all."""
         cuts = [(0, self.pages)]
         if pages:
             cuts = [(r.bit, r.bit + r.pages) for r in self.cut(pages)]
         return sum(int(lib.om_bits_count(self.handle, *cut)) for cut in cuts)
 
     def cut(self, pages: Range) -> Iterator[Ram]:
-        """What of ``pages`` has bits."""
+        """The parts of ``pages`` that have bits, in order."""
         i = max(bisect_right(self.ram, pages.start, key=_pfn) - 1, 0)
         while i < len(self.ram) and (ram := self.ram[i]).pfn < pages.end:
             if both := intersect(Range(ram.pfn, ram.end), pages):
@@ -133,7 +140,7 @@ class PageMask:
             i += 1
 
     def blocks(self, pages: Range, unit: int) -> Iterator[Range]:
-        """The blocks of ``unit`` pages that hold a page with a bit, joined, cut to ``pages``.
+        """The aligned blocks of ``unit`` pages in which a page has a bit, joined, cut to ``pages``.
 
         ::
 
@@ -156,16 +163,20 @@ class PageMask:
             yield held
 
     def count_runs(self, pages: Range, gap: int) -> int:
-        """At most how many runs there are; runs may touch where memory has a border."""
+        """How many runs ``runs`` finds in ``pages``, or a few more.
+
+        A run that goes across the border of two ranges of memory is counted twice.
+        """
         return sum(
             int(lib.om_bits_runs(self.handle, r.bit, r.bit + r.pages, gap, ffi.NULL, 0))
             for r in self.cut(pages)
         )
 
     def runs(self, pages: Range, gap: int = 1) -> list[Range]:
-        """The runs of kept pages in ``pages``, as pfns.
+        """The runs of pages (pfns) in ``pages`` whose bits are set.
 
-        Runs with less than ``gap`` pages between them that all have a bit are one.
+        Two runs become one if fewer than ``gap`` pages with clear bits lie between them and every
+        page between them has a bit.
         """
         found: list[Range] = []
         for r in self.cut(pages):

@@ -1,4 +1,4 @@
-"""Plan: a layout laid over a memory, composed once into one table that C reads."""
+"""Plan: a layout and a memory, combined once into one table that C reads a file from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def _rows(layout: Layout, memory: Memory) -> Iterator[Row]:
 
 
 class Plan:
-    """A file that can be read: ``size`` bytes, known before anyone copies it."""
+    """A file that can be read: ``layout`` with its addresses looked up in ``memory``.
+
+    ``size`` is the file's size in bytes.
+    """
 
     def __init__(self, layout: Layout, memory: Memory) -> None:
         self.layout = layout
@@ -39,7 +42,11 @@ class Plan:
         self.size = layout.size
 
     def places(self, part: Range) -> Iterator[tuple[int | None, Range]]:
-        """A range of the file, cut where its memory addresses leap; None where there is none."""
+        """The physical address of each piece of ``part``, which is a range of file offsets.
+
+        Yields ``(address, piece)`` for each extent that ``part`` overlaps; the address is None for
+        an extent that is not memory.
+        """
         extents = self.layout.extents
         first = max(bisect_right(extents, part.start, key=attrgetter("offset")) - 1, 0)
         for i in range(first, len(extents)):

@@ -1,8 +1,8 @@
-"""Sizes as people say them."""
+"""Sizes in bytes as text for people."""
 
 
 def human(size: int) -> str:
-    """A size as people say it, never rounded up to the next unit."""
+    """``4.2 GiB``: in the largest unit of which it has one, rounded down to a tenth."""
     units = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
     step = min(max(size.bit_length() - 1, 0) // 10, len(units) - 1)
     return (
@@ -11,5 +11,5 @@ def human(size: int) -> str:
 
 
 def exact(size: int) -> str:
-    """The bytes, and how people say them where that is shorter."""
+    """``4508876800 (4.1 GiB)``; below 1 KiB the number alone."""
     return str(size) if size < 1 << 10 else f"{size} ({human(size)})"

@@ -1,7 +1,7 @@
-"""A table in C: the offsets of one space, each led to its bytes. The only reader there is.
+"""Table: the sorted rows that C reads bytes by; every read of old memory goes through one.
 
-Runs are sorted and contiguous from offset 0. ``tests/test_imports.py`` lists the few files that
-import the extension.
+The rows are contiguous from offset 0. ``tests/test_imports.py`` lists the files that import the C
+extension.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 MAX_SIZE = 1 << 63
 MAX_ROWS = 1 << 20  # of a table: 56 MiB
-MAX_READ = MIB  # one call's largest read, and so the size of the buffer that it is answered from
+MAX_READ = MIB  # bytes of the largest read request, and so of the buffers for the answers
 HOLE_LEAST: int = lib.OM_HOLE_LEAST
 UNMASKED: int = lib.OM_UNMASKED
 _ROW = struct.Struct("=6QiI")  # struct om_row
@@ -32,7 +32,7 @@ _new_buffer = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class Kind(IntEnum):
-    """Where a run's bytes are (``enum om_kind``)."""
+    """Where a row's bytes come from (``enum om_kind``)."""
 
     HOLE = lib.OM_HOLE
     ZERO = lib.OM_ZERO
@@ -42,11 +42,12 @@ class Kind(IntEnum):
 
 
 class Row(NamedTuple):
-    """One run: ``[start, start + size)`` of the table is at ``at`` of what ``kind`` says.
+    """``[start, start + size)`` of the table is found at ``at``; all in bytes.
 
-    For ``BYTES``, ``at`` counts in the table's ``data``; for ``WINDOW``, only ``[low, high)`` of
-    the descriptor may be mapped. ``mask`` is where the run starts among the bytes of the pages that
-    the table's mask has a bit for; a page whose bit is clear reads as zeros.
+    ``at`` is an offset in the table's ``data`` for ``BYTES``, in ``fd`` for ``PREAD`` and
+    ``WINDOW``. For ``WINDOW`` only ``[low, high)`` of ``fd`` may be mapped. ``mask`` is
+    the number of the first page's bit in the table's mask times the page size, plus where the row
+    starts in that page; pages whose bit is clear read as zeros. ``UNMASKED``: all pages are read.
     """
 
     start: int
@@ -60,17 +61,18 @@ class Row(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """``[offset, offset + size)`` of a table read as zeros because nothing could read it."""
+    """``[offset, offset + size)`` of a table could not be read, and was given as zeros."""
 
     offset: int
     size: int
 
 
 class Windows:
-    """A cache of mappings that tables and threads share.
+    """A cache of ``count`` mappings, which tables and threads share.
 
-    ``count`` windows, of ``least`` bytes for a read somewhere, more for one that goes on, up to
-    ``size``: on /dev/mem, what is mapped costs time and memory for each of its pages.
+    A read at a new place maps ``least`` bytes, a sequential read more, up to ``size``: mmap of
+    /dev/mem makes page table entries for all of the range at once, which costs time and memory.
+    ``words``: copy word by word with aligned accesses, for memory that is mapped as Device memory.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Windows:
         words: bool | None = None,
         least: int = MIB // 16,
     ) -> None:
-        if words is None:  # other machines map memory that their kernel does not know as Device
+        if words is None:  # arm64 and others map memory outside their System RAM as Device
             words = platform.machine() not in ("x86_64", "i686", "i386")
         made = lib.om_windows_new(size, min(size, least), count, words)
         if made == ffi.NULL:
@@ -89,7 +91,11 @@ class Windows:
 
 
 class Table:
-    """Rows, handed to C once."""
+    """The rows of one space, packed once into the array that C reads.
+
+    ``data`` is what ``BYTES`` rows point into. Raises ``FormatError`` for more than ``MAX_ROWS``
+    rows or ``MAX_SIZE`` bytes.
+    """
 
     def __init__(
         self,
@@ -106,11 +112,13 @@ class Table:
             assert row.start == end, f"row {i} starts at {row.start:#x}, not at {end:#x}"
             assert row.mask == UNMASKED or (
                 mask and row.mask + row.size <= mask.pages << mask.page_shift
-            ), f"row {i} ends behind its mask"
+            ), f"row {i} goes beyond the end of its mask"
             end = row.start + row.size
             at = row.at + base if row.kind is Kind.BYTES else row.at
             if end > MAX_SIZE:  # C counts in 64 bits
-                raise FormatError(f"a map of {end:#x} bytes and more is more than can be read")
+                raise FormatError(
+                    f"a map of {end:#x} bytes or more: at most {MAX_SIZE:#x} can be read"
+                )
             if i == MAX_ROWS:
                 raise FormatError(f"a map of more than {MAX_ROWS} pieces: the memory overlaps")
             packed += _ROW.pack(row.start, row.size, at, *row[5:], row.fd, row.kind)
@@ -126,7 +134,7 @@ class Table:
             self.handle.mask, self.handle.mask_shift = mask.handle, mask.page_shift
 
     def read(self, offset: int, size: int) -> tuple[bytes, list[Fault]]:
-        """The bytes at ``offset``, short only at the end, and what of them could not be read."""
+        """The bytes at ``offset``, fewer only at the end, and the faults among them."""
         size = max(min(size, self.size - offset), 0)
         out = bytearray(size)
         target = ffi.from_buffer(out)
@@ -139,21 +147,21 @@ class Table:
         return bytes(out), faults
 
     def seek(self, offset: int, *, hole: bool) -> int | None:
-        """The first offset from ``offset`` on with data, or a hole; None if there is none.
+        """The first offset at or after ``offset`` that is data, or a hole; None if there is none.
 
-        Stretches of zeros below ``HOLE_LEAST`` are data; the end of the table is a hole.
+        Zeros in a stretch of less than ``HOLE_LEAST`` bytes are data; the end is a hole.
         """
         found = int(lib.om_seek(self.handle, offset, hole))
         return None if found == lib.OM_NOWHERE else found
 
     @cached_property
     def data_size(self) -> int:
-        """Bytes outside the holes."""
+        """How many bytes are data, as ``seek`` has it."""
         return int(lib.om_data_size(self.handle))
 
 
 class Reader:
-    """One buffer and one fault list, used again by every read: the read path allocates nothing."""
+    """A buffer and a fault list that each read uses again, so that no read allocates memory."""
 
     def __init__(self) -> None:
         self._size = MAX_READ
@@ -162,7 +170,7 @@ class Reader:
         self._faults = ffi.new("struct om_faults *")
 
     def read(self, table: Table, offset: int, size: int) -> tuple[memoryview, list[Fault]]:
-        """As ``Table.read``; the bytes are good until the next call."""
+        """As ``Table.read``; the next call overwrites the bytes."""
         self._make_room(size)
         done = lib.om_read(table.handle, offset, self._buffer, size, self._faults)
         if not self._faults.count:
@@ -178,7 +186,11 @@ class Reader:
     def read_now(
         self, table: Table, offset: int, size: int
     ) -> tuple[memoryview, list[Fault]] | None:
-        """As ``read``; None where a file would have to be waited for, or much cannot be read."""
+        """As ``read``, but only if it does not block.
+
+        Returns None, to be asked again through ``read`` in a thread, if a file would have to be
+        read from a disk, or if there are more faults than the list holds.
+        """
         self._make_room(size)
         done = lib.om_read_now(table.handle, offset, self._buffer, size, self._faults)
         if done == lib.OM_WOULD_WAIT or done < min(size, table.size - offset):

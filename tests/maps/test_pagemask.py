@@ -171,7 +171,7 @@ def test_masked_pages_must_have_bits() -> None:
 
 
 def test_more_memory_than_there_is() -> None:
-    with pytest.raises(FormatError, match="more than can be true"):
+    with pytest.raises(FormatError, match="more than any machine has"):
         PageMask([Range(0, MAX_PAGES + 1)], 12)
 
 
