@@ -1,1 +1,1 @@
-"""ELF core files: headers, notes, registers, and the two files that are made of them."""
+"""ELF core files: headers, notes, registers; and the layouts of `vmcore` and `vmcore-kern`."""

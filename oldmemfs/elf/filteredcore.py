@@ -1,4 +1,4 @@
-"""The kernel's core: an ELF file of the kept pages alone, its size known before anyone copies it.
+"""FilteredCore: the layout of `vmcore-kern`, an ELF core that has only the kept pages.
 
 ::
 
@@ -6,14 +6,15 @@
     |-----------------|----------|-- kept pages -|-- kept, zeros, kept --|
     phys                         0x1000          0x100000
 
-Every PT_LOAD of the dump becomes as many pieces as its kept pages have runs. Runs that less than
-``GAP`` pages part are one piece, in which the excluded pages read as zeros: so there are never more
-than one in a MiB, and readers that look them up one by one stay quick. Of a piece all bytes are in
-the file (p_filesz is p_memsz: some readers pass over others), with the virtual address that the
-dump gives them; the PT_NOTE stands first. All program headers are counted in e_phnum itself.
+Every PT_LOAD of the dump is split into pieces, one for each run of kept pages in it, and each piece
+is a PT_LOAD of the new file. Runs with fewer than ``GAP`` excluded pages between them share a
+piece, and those excluded pages read as zeros. So there is at most one piece for each MiB, and
+readers that search the program headers one by one stay fast. p_filesz equals p_memsz in every piece
+(some readers ignore pieces where it does not), and p_vaddr follows the dump's. The PT_NOTE comes
+first. e_phnum itself counts all program headers: PN_XNUM is not used.
 
-A page in no piece is not in the file, and reading it is an error in every reader. But a long run
-of kept pages that are all zero is known: it has a program header without bytes (p_filesz 0).
+A page in no piece is not in the file, and reading it is an error in every reader. Long runs of
+pages that are known to be all zero get a PT_LOAD without file data (p_filesz 0).
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ if TYPE_CHECKING:
 
     from ..maps.pagemask import PageMask
 
-GAP = 256  # makedumpfile's
-MAX_PIECES = 0xFFFE - 1  # e_phnum 0xffff would mean that the number stands elsewhere
+GAP = 256  # pages, as in makedumpfile
+MAX_PIECES = 0xFFFE - 1  # beside the PT_NOTE; e_phnum 0xffff is PN_XNUM: the number is in sh_info
 _NOWHERE = (2**32 - 1, 2**64 - 1)  # i386 highmem has no virtual address
-_MOST_OFTEN = 4  # kernel text is in two PT_LOADs; nothing is in more than a few
+_MOST_OFTEN = 4  # PT_LOADs that a page may be in on average; the kernel's text is in two
 
 
 @dataclass(frozen=True, slots=True)
 class FilteredCore:
-    """The file, and what had to be done to make it."""
+    """The file's layout and header, and the gap that it was made with."""
 
     layout: Layout
     header: Header
-    gap: int  # more than GAP where memory is too scattered for a program header each
+    gap: int  # in pages; larger than GAP if there would be more than MAX_PIECES pieces otherwise
 
     @property
     def remarks(self) -> list[str]:
-        """What the user should know."""
+        """Warnings for the user: a sentence if the gap had to be widened."""
         scattered = (
             f"kept pages are too scattered for {MAX_PIECES} program headers: up to "
             f"{self.gap - 1:#x} excluded pages between them read as zeros"
@@ -61,11 +62,13 @@ class FilteredCore:
 def build(
     header: Header, notes: bytes, kept: PageMask, zeros: Sequence[Range] = ()
 ) -> FilteredCore:
-    """The core of ``kept``; ``header`` is the dump's, addressed as the dead kernel did.
+    """The core that has the pages of ``kept``.
 
-    ``zeros`` are pages (pfns; sorted and disjoint) that are not in ``kept`` but known to be zero.
+    ``header`` is the dump's, and its p_paddr are the dead kernel's physical addresses. ``notes``
+    are the bytes of the PT_NOTE. ``zeros`` are pages (pfns; sorted and disjoint) that are not in
+    ``kept`` but known to be all zero.
 
-    Raises ``FormatError`` when no ELF file can hold it.
+    Raises ``FormatError`` if the core needs too many program headers or, for ELF32, 4 GiB.
     """
     shift = kept.page_shift
     loads = [p for p in header.loads if p.memsz]
@@ -84,7 +87,7 @@ def build(
 
 
 def _widen(kept: PageMask, spans: Sequence[Range], most: int) -> int:
-    """The least gap, GAP or more, with which there are ``most`` pieces or fewer."""
+    """``GAP``, doubled until there are at most ``most`` pieces; in pages."""
     bits = sum(ram.pages for span in spans for ram in kept.cut(span))
     if bits > _MOST_OFTEN * kept.pages:
         raise FormatError(f"the PT_LOADs hold the same memory {bits / kept.pages:.0f} times over")
@@ -99,7 +102,7 @@ def _widen(kept: PageMask, spans: Sequence[Range], most: int) -> int:
 
 
 def _pieces(load: Phdr, runs: Sequence[Range], shift: int) -> list[Phdr]:
-    """The runs (pfns) as program headers: their bytes inside ``load``, offsets yet to come."""
+    """A program header for each run (pfns), cut to ``load``; p_offset is filled in later."""
     whole = Range(load.paddr, load.paddr + load.memsz)
     pieces = []
     for run in runs:
@@ -114,11 +117,15 @@ def _pieces(load: Phdr, runs: Sequence[Range], shift: int) -> list[Phdr]:
 def _lay_out(
     header: Header, notes: bytes, pieces: Sequence[Phdr], empty: Sequence[Phdr], kept: PageMask
 ) -> tuple[Layout, Header]:
-    """The file: as in /proc/vmcore everything starts at a page, and a piece where its page has it.
+    """The layout and the header.
 
-    What of a first or last page is in no PT_LOAD reads as zeros. Headers without bytes come last:
-    crash takes the first PT_LOAD's offset for the end of the headers. They point to the file's end:
-    gdb takes any PT_LOAD for a mapped program, and at 0 would find this file, and its notes again.
+    As in /proc/vmcore, every part starts at a page border of the file, and a piece that starts
+    inside a page of memory starts at the same place in a page of the file. The rest of its first
+    and last page reads as zeros.
+
+    The program headers without file data (``empty``) come last, because crash takes the p_offset of
+    the first PT_LOAD for the end of the headers. Their p_offset is the end of the file: gdb looks
+    for a mapped ELF file in every PT_LOAD, and with p_offset 0 would find this file's own header.
     """
     page = 1 << kept.page_shift
     notes_at = round_up(len(header.ehdr) + header.phdr_size * (1 + len(pieces) + len(empty)), page)
@@ -146,7 +153,10 @@ def _lay_out(
 
 
 def _clean(header: Header) -> bytes:
-    """The ELF header without what the dump's kernel never looked at: it need not be right."""
+    """The ELF header with the fields that the kernel does not check set to what is true here.
+
+    These are EI_DATA, e_phoff and the section header fields, which may hold anything in the dump.
+    """
     order = ">" if header.big_endian else "<"
     ehdr = bytearray(header.ehdr)
     ehdr[5] = 2 if header.big_endian else 1

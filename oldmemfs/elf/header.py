@@ -1,11 +1,12 @@
-"""The ELF core header of a crash and the /proc/vmcore that a capture kernel makes of it.
+"""The ELF header and program headers of a crash, read as the kernel reads them.
 
 The blob (elfcorehdr) is what kexec or the first kernel prepared before the crash: an ELF header
-and, right behind it, program headers. In it a PT_LOAD's ``p_offset`` is the physical address where
-its data lies *now*, ``p_paddr`` the one where it lay at the crash, and they differ for the low
-640 KiB that kexec-tools backs up. The rules here are those of fs/proc/vmcore.c; where they differ
-from the ELF specification (e_phoff is ignored, EI_DATA is not trusted, PN_XNUM is a plain number),
-the kernel's hold.
+followed directly by program headers. In it, ``p_offset`` of a PT_LOAD is the physical address
+where its bytes are *now*, and ``p_paddr`` the one where they were at the crash; the two differ for
+the low 640 KiB that kexec-tools backs up.
+
+The rules here are those of fs/proc/vmcore.c, also where they differ from the ELF specification:
+e_phoff is ignored, EI_DATA is not trusted, and e_phnum 0xffff is a plain number, not PN_XNUM.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ EM_LOONGARCH = 258
 
 
 class Phdr(NamedTuple):
-    """One program header, in the order of ELF64."""
+    """One program header, its fields in the order of ELF64; addresses and sizes in bytes."""
 
     type: int
     flags: int
@@ -41,7 +42,7 @@ class Phdr(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """An ELF header, verbatim, and its program headers."""
+    """The bytes of an ELF header, what they say, and the program headers."""
 
     ehdr: bytes
     bits: int  # 32 or 64
@@ -61,11 +62,14 @@ class Header:
 
     @property
     def loads(self) -> list[Phdr]:
-        """The PT_LOADs, in order."""
+        """The PT_LOADs, in the order of the file."""
         return [p for p in self.phdrs if p.type == PT_LOAD]
 
     def pack(self) -> bytes:
-        """The header's bytes; e_phnum follows the program headers, all else is verbatim."""
+        """The ELF header and the program headers as bytes.
+
+        e_phnum is their number; the rest of the ELF header is ``ehdr`` as it was read.
+        """
         order = ">" if self.big_endian else "<"
         at = 56 if self.bits == 64 else 44
         ehdr = bytearray(self.ehdr)
@@ -73,7 +77,7 @@ class Header:
         if self.bits == 64:
             row = struct.Struct(order + "IIQQQQQQ")
             rows = [row.pack(*p) for p in self.phdrs]
-        else:  # p_flags stands elsewhere, and what does not fit wraps, as in the kernel
+        else:  # ELF32 has p_flags behind p_memsz; values wrap modulo 2^32, as in the kernel
             row = struct.Struct(order + "8I")
             rows = [
                 row.pack(p.type, *(v % 2**32 for v in p[2:7]), p.flags, p.align % 2**32)
@@ -82,16 +86,17 @@ class Header:
         return bytes(ehdr) + b"".join(rows)
 
 
-# What the kernel's own sanity check reads of the ELF header, from e_type on.
+# The fields that the kernel checks, from e_type on, for ``struct``.
 _SANITY = {64: "HHI QQQ I HHH", 32: "HHI III I HHH"}
 
 
 def parse_header(read: Callable[[int, int], bytes], address: int, where: str) -> Header:
-    """The header blob at ``address``; ``read(address, size)`` gives its bytes.
+    """The header blob at ``address``; ``read(address, size)`` returns exactly ``size`` bytes.
 
-    Checks what the kernel checks, in its order, and nothing else.
+    Makes the checks of parse_crash_elf64_headers and parse_crash_elf32_headers in fs/proc/vmcore.c,
+    and no others.
 
-    Raises ``FormatError`` that names ``where`` and the offset; what ``read`` raises goes through.
+    Raises ``FormatError`` with ``where`` and the offset. Errors of ``read`` are not caught.
     """
 
     def refuse(why: str, offset: int) -> FormatError:
@@ -104,7 +109,7 @@ def parse_header(read: Callable[[int, int], bytes], address: int, where: str) ->
         raise refuse(f"EI_CLASS is {ident[4]}, neither 1 nor 2", 4)
     bits = 32 * ident[4]
     ehdr = read(address, 64 if bits == 64 else 52)
-    big = ehdr[16:18] == b"\x00\x04"  # the e_type that a core has tells the byte order
+    big = ehdr[16:18] == b"\x00\x04"  # ET_CORE, big-endian: EI_DATA is not trusted
     order = ">" if big else "<"
     e_type, machine, version, _, _, _, _, ehsize, phentsize, phnum = struct.unpack_from(
         order + _SANITY[bits].replace(" ", ""), ehdr, 16
@@ -127,7 +132,7 @@ def parse_header(read: Callable[[int, int], bytes], address: int, where: str) ->
 
 
 def unpack_phdrs(table: bytes, bits: int, big_endian: bool) -> list[Phdr]:
-    """Program headers from their bytes."""
+    """The program headers in ``table``, whose size is a multiple of a program header's."""
     order = ">" if big_endian else "<"
     if bits == 64:
         return [Phdr(*row) for row in struct.iter_unpack(order + "IIQQQQQQ", table)]
@@ -139,5 +144,5 @@ def unpack_phdrs(table: bytes, bits: int, big_endian: bool) -> list[Phdr]:
 
 
 def with_phdrs(header: Header, phdrs: Sequence[Phdr]) -> Header:
-    """The same ELF header over other program headers."""
+    """A copy of ``header`` with these program headers."""
     return replace(header, phdrs=tuple(phdrs))

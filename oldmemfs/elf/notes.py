@@ -4,9 +4,9 @@
 
     |namesz|descsz|type|name....|desc..........|namesz|descsz|type|name....|desc|0  0  0|
 
-They end at an empty name, as /proc/vmcore ends them, or where the next one does not fit. At most
-``MAX_COUNT`` of them are looked at: 8192 processors, the most that kernels are built for, leave
-fewer than 20 each.
+The list ends at a note with an empty name (as in /proc/vmcore), or where the next note does not
+fit. At most ``MAX_COUNT`` notes are read: kernels are built for at most 8192 processors, and each
+of them has fewer than 20 notes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_COUNT = 1 << 18
 NT_PRSTATUS = 1
 NT_PRFPREG = 2
 _ALIGN = 4
-_MAX_CPUS = 1 << 14  # of which a dump's notes are told apart; kernels are made for 8192 at most
-_MAX_PARTS = 1 << 18  # notes of them all
+_MAX_CPUS = 1 << 14  # processors; kernels are built for at most 8192
+_MAX_PARTS = 1 << 18  # notes of all processors together
 
 
 class Note(NamedTuple):
-    """``[offset, end)`` of its segment, padding included; ``name`` without its NUL."""
+    """A note at ``[offset, end)`` of its segment, padding included; ``name`` without the NUL."""
 
     name: bytes
     type: int
@@ -39,7 +39,7 @@ class Note(NamedTuple):
 
 
 def notes(data: bytes, big_endian: bool) -> Iterator[Note]:
-    """The notes of one segment, the first ``MAX_COUNT`` of them, whatever ``data`` holds."""
+    """The notes in the bytes of one PT_NOTE, at most ``MAX_COUNT``. Never raises."""
     header = struct.Struct(">3I" if big_endian else "<3I")
     offset = 0
     for _ in range(MAX_COUNT):
@@ -57,7 +57,7 @@ def notes(data: bytes, big_endian: bool) -> Iterator[Note]:
 
 
 def vmcoreinfo_text(data: bytes, big_endian: bool) -> bytes:
-    """The text of the VMCOREINFO note, or nothing."""
+    """The text of the first VMCOREINFO note in ``data``; empty if there is none."""
     for note in notes(data, big_endian):
         if note.name == b"VMCOREINFO":
             return note.desc
@@ -65,11 +65,12 @@ def vmcoreinfo_text(data: bytes, big_endian: bool) -> bytes:
 
 
 def processors(segments: Iterable[bytes], big_endian: bool) -> tuple[bytes, ...]:
-    """The notes of each processor, from those of each PT_NOTE.
+    """The notes of each processor, as bytes; ``segments`` are the bytes of each PT_NOTE.
 
-    A processor begins with its PRSTATUS; further notes (s390x has some) follow it. A PT_NOTE of
-    nothing is a processor that was offline; VMCOREINFO is nobody's. What is more than any machine
-    has is passed over.
+    A processor's notes start with its NT_PRSTATUS; more notes named CORE or LINUX may follow (s390x
+    has some). An empty PT_NOTE is a processor that was offline: its bytes are empty. VMCOREINFO
+    belongs to no processor. Notes beyond ``_MAX_PARTS`` and processors beyond ``_MAX_CPUS`` are
+    ignored.
     """
     found: list[list[bytes]] = []
     left = _MAX_PARTS

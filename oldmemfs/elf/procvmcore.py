@@ -1,13 +1,14 @@
-"""Making a /proc/vmcore: how a capture kernel turns the header blob into a file.
+"""How a capture kernel makes /proc/vmcore of the header blob (fs/proc/vmcore.c), done again here.
 
 ::
 
-    0        header   notes      LOAD 0          LOAD 1               st_size
-    |-- HS -----------|-- NS ----|-- pages ------|-- pages -----------|
+    0                 notes      LOAD 0          LOAD 1               st_size
+    |-- headers ------|-- notes -|-- pages ------|-- pages -----------|
 
-All parts are rounded to the *capture* kernel's page. The notes of all PT_NOTEs are merged into
-one; a PT_LOAD's first and last page are whole pages of old memory, whatever its bounds
-(fs/proc/vmcore.c since 3.11; before that everything was packed without rounding).
+Since Linux 3.11 each part is rounded up to the *capture* kernel's page size, the notes of all
+PT_NOTEs are merged into one PT_NOTE, and the first and last page of each PT_LOAD are whole pages of
+old memory, also where the PT_LOAD starts or ends inside them. Before 3.11 there was no rounding:
+the parts were packed.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 
     from ..maps.memory import Memory
 
-MAX_NOTE = 4 << 20  # the largest buffer that the kernel would get for one PT_NOTE
-MAX_READ = 1 << 28  # bytes that are read of all PT_NOTEs together
-MAX_NOTES = 1 << 24  # bytes of notes found in them: kexec-tools gives 8192 processors 8 MiB
-MAX_FILE = 1 << 62  # what stat and every reader can count
+MAX_NOTE = 4 << 20  # bytes of one PT_NOTE: the kernel's kzalloc gives no larger buffer
+MAX_READ = 1 << 28  # bytes read from all PT_NOTEs together
+MAX_NOTES = 1 << 24  # bytes of notes found in them; for 8192 processors kexec-tools reserves 8 MiB
+MAX_FILE = 1 << 62  # bytes; below the limit of off_t
 _WORD = 2**64
 
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """What differs between the kernels that make the file."""
+    """What differs between the capture kernels that make the file."""
 
     page_size: int  # of the capture kernel
     note_align: int  # p_align of the merged PT_NOTE: 4 since 6.5 (60592fb6b67c), 0 before
@@ -47,22 +48,22 @@ class Flavour:
 
     @classmethod
     def for_release(cls, release: tuple[int, ...], page_size: int) -> Flavour:
-        """The flavour of a capture kernel of this version."""
+        """The flavour of a capture kernel of version ``release``, as ``(6, 1, 0)``."""
         return cls(page_size, 4 if release >= (6, 5) else 0, release < (3, 11))
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The header of the file to be, its notes, and where each PT_LOAD's pages come from."""
+    """The file's header and notes, and the memory that each PT_LOAD's pages are read from."""
 
     header: Header
     notes: bytes
-    pages: tuple[Range, ...]  # by address of the memory that the blob's p_offset speaks of
+    pages: tuple[Range, ...]  # present physical addresses: those of p_offset in the blob
     flavour: Flavour
-    surplus: int  # packed only: the sizes of slots that are no PT_LOAD count, but hold nothing
+    surplus: int  # bytes at the end of a packed file: it counts p_memsz of all program headers
 
     def layout(self) -> Layout:
-        """The whole file."""
+        """The layout of the file, over present memory."""
         unit = 1 if self.flavour.packed else self.flavour.page_size
         layout = Layout()
         for data, label in ((self.header.pack(), "ELF header"), (self.notes, "notes")):
@@ -70,19 +71,20 @@ class Merged:
             layout.zero(-len(data) % unit, "padding")
         for r in self.pages:
             layout.memory(r.start, r.size, "PT_LOAD")
-        layout.zero(self.surplus, "nothing")
+        layout.zero(self.surplus, "surplus")
         return layout
 
 
 def note_size(
     data: bytes, big_endian: bool, packed: bool, most: int = MAX_COUNT
 ) -> tuple[int, int]:
-    """Bytes and number of the notes in a PT_NOTE's buffer, up to the first one with an empty name.
+    """The size in bytes and the number of the notes in a PT_NOTE, up to one with an empty name.
 
-    A note that would not fit is dropped with all that follow. Before 3.11 it was not: sizes were
-    rounded in 32 bits and the last note might overrun the buffer, and the result be larger.
+    Since 3.11 the kernel drops a note that does not fit into the buffer, and all notes behind it.
+    Before 3.11 (``packed``) it did not: sizes were rounded in 32 bits, the last note could go
+    beyond the end of the buffer, and the size returned is then larger than ``data``.
 
-    Stops at more than ``most`` notes.
+    Stops after ``most`` + 1 notes.
     """
     row = struct.Struct(">II" if big_endian else "<II")
     real = count = 0
@@ -103,14 +105,14 @@ def note_size(
 def _one_note(
     phdr: Phdr, memory: Memory, big_endian: bool, packed: bool, where: str, most: int
 ) -> tuple[bytes, int]:
-    """The notes of one PT_NOTE, and how many they are."""
+    """The bytes of the notes in one PT_NOTE, and their number."""
 
     def refuse(why: str) -> FormatError:
         message = f"{where}: PT_NOTE of {phdr.memsz:#x} bytes at {phdr.offset:#x}: {why}"
         return FormatError(f"{message}; -o notes=skip goes on without it")
 
     if phdr.memsz > MAX_NOTE:
-        raise refuse(f"more than {MAX_NOTE:#x} bytes, which no kernel would read")
+        raise refuse(f"more than {MAX_NOTE:#x} bytes, the most that a kernel can read")
     try:
         data = memory.read(phdr.offset, phdr.memsz)
         size, count = note_size(data, big_endian, packed, most)
@@ -124,10 +126,11 @@ def _one_note(
 def read_notes(
     header: Header, memory: Memory, packed: bool, where: str, skip_bad: bool
 ) -> tuple[dict[int, bytes], list[str]]:
-    """The notes of each PT_NOTE by its place in the header, and warnings.
+    """The notes of each PT_NOTE, by its index among the program headers; and warnings.
 
-    Raises ``FormatError`` for what no capture kernel survives (no PT_NOTE, no note in any, a
-    buffer that is too large or cannot be read), unless ``skip_bad``.
+    Raises ``FormatError`` for headers of which a capture kernel makes no /proc/vmcore, or on which
+    it crashes: no PT_NOTE, no note in any of them, a PT_NOTE that is too large or cannot be read.
+    With ``skip_bad`` (-o notes=skip) these are warnings.
     """
     notes: dict[int, bytes] = {}
     warnings: list[str] = []
@@ -171,8 +174,10 @@ def read_notes(
 def merge(header: Header, notes: dict[int, bytes], flavour: Flavour, where: str) -> Merged:
     """The file's header, notes and pages.
 
-    The kernel takes it that the PT_NOTEs come first: it drops as many program headers from the
-    front as there are PT_NOTEs, whatever they are.
+    The kernel assumes that the PT_NOTEs come first: with n PT_NOTEs it removes the first n program
+    headers, also if some of them are PT_LOADs.
+
+    Raises ``FormatError`` if the file would have more than ``MAX_FILE`` bytes.
     """
     merged = b"".join(notes.values())
     kept = [
@@ -204,11 +209,12 @@ def merge(header: Header, notes: dict[int, bytes], flavour: Flavour, where: str)
 def clamp(
     header: Header, limit: int, known: Iterable[Range] | None, where: str
 ) -> tuple[Header, list[str]]:
-    """Cut PT_LOADs that cannot be memory down to what can.
+    """The header with impossible PT_LOADs cut to the memory that exists, and a warning for each.
 
-    A PT_LOAD that wraps or ends above ``limit`` is garbage (arm64 kexec without _text in
-    /proc/kallsyms writes one, and reading /proc/vmcore then takes the capture kernel down): it
-    keeps what it shares with ``known`` memory, else with the sane PT_LOADs; that may be nothing.
+    A PT_LOAD is impossible if it ends above the physical address ``limit``, or wraps around 2^64.
+    kexec-tools on arm64 writes one when /proc/kallsyms has no _text, and reading that part of
+    /proc/vmcore crashes the capture kernel. It is cut where ``known`` memory ends; if that is None,
+    where the other PT_LOADs end. It may have no bytes left then.
     """
 
     def sane(p: Phdr) -> bool:
@@ -219,7 +225,7 @@ def clamp(
     if known is None:
         known = [Range(p.offset, p.offset + p.memsz) for p in header.loads if sane(p)]
     known = sorted(known)
-    reach = list(accumulate((k.end for k in known), max))  # the highest end up to each
+    reach = list(accumulate((k.end for k in known), max))  # the highest end of known[0..i]
     warnings: list[str] = []
     phdrs: list[Phdr] = []
     for i, p in enumerate(header.phdrs):

@@ -1,7 +1,7 @@
-"""The registers of one processor, from the notes that the crash left of it.
+"""The registers of one processor at the crash, from its ELF notes.
 
-Each architecture says where an ``elf_prstatus`` has them (``PrStatus``). The kernel fills only the
-pid and the registers of that note.
+``PrStatus``, of which each architecture has one, says where they are in an ``elf_prstatus`` (the
+descriptor of an NT_PRSTATUS note). A crashing kernel fills only the pid and the registers in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Register(NamedTuple):
-    """A register of ``size`` bytes."""
+    """A register of ``size`` bytes and its value, unsigned."""
 
     name: str
     value: int
@@ -27,7 +27,7 @@ class Register(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Registers of ``size`` bytes each, one behind the other from ``at`` on."""
+    """Consecutive registers of ``size`` bytes each; the first is at offset ``at``."""
 
     at: int
     size: int
@@ -41,12 +41,12 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PrStatus:
-    """Where an ``elf_prstatus`` has its pid and its registers."""
+    """The offsets of the pid and of the registers in an ``elf_prstatus``, in bytes."""
 
     pid: int
     groups: tuple[Group, ...]
     notes: Mapping[int, tuple[Group, ...]] = field(default_factory=dict)  # further notes, by n_type
-    has_pid: bool = True  # False: what stands at ``pid`` is a running number, and no task's
+    has_pid: bool = True  # False: the value at ``pid`` is a counter, not the pid of a task
 
     @property
     def end(self) -> int:
@@ -60,35 +60,44 @@ def numbered(letter: str, count: int) -> tuple[str, ...]:
 
 
 def narrow(*names: str) -> PrStatus:
-    """The layout of 32 bits: struct elf_siginfo, signals, four pids and times, registers."""
+    """The layout of 32-bit kernels: elf_siginfo, signals, four pids, four times, registers."""
     return PrStatus(24, (Group(72, 4, names),))
 
 
 def wide(*names: str) -> PrStatus:
-    """The same of 64 bits."""
+    """The layout of 64-bit kernels: the same members, wider."""
     return PrStatus(32, (Group(112, 8, names),))
 
 
 def registers(status: PrStatus | None, big_endian: bool, desc: bytes) -> list[Register]:
-    """The registers of an ``elf_prstatus``, in its order."""
+    """The registers in the ``elf_prstatus`` ``desc``, in its order.
+
+    Raises ``FormatError`` if the architecture's layout is not known or ``desc`` is too short.
+    """
     groups = _checked(status, desc).groups
     return [r for group in groups for r in _numbers(desc, group, big_endian)]
 
 
 def pid(status: PrStatus | None, big_endian: bool, desc: bytes) -> int:
-    """The task that ran there; see ``PrStatus.has_pid``."""
+    """The pid of the task that ran on the processor; see ``PrStatus.has_pid``.
+
+    Raises ``FormatError`` as ``registers`` does.
+    """
     at = _checked(status, desc).pid
     return int.from_bytes(desc[at : at + 4], "big" if big_endian else "little")
 
 
 def extra_registers(status: PrStatus | None, note: Note, big_endian: bool) -> list[Register]:
-    """The registers of a further note, as many as it holds; none of one that is not known."""
+    """The registers in a note after the NT_PRSTATUS; none if its type is not known.
+
+    Of a note that is too short, the registers that it has.
+    """
     groups = status.notes.get(note.type, ()) if status else ()
     return [r for group in groups for r in _numbers(note.desc, group, big_endian)]
 
 
 def as_text(status: PrStatus | None, big_endian: bool, notes: Iterable[Note]) -> str:
-    """The notes of one processor: its task's pid, then a register a line; or why there are none."""
+    """The pid, then one register per line, of one processor's notes; or why there are none."""
     lines: list[str] = []
     for note in notes:
         if note.type == NT_PRSTATUS:
@@ -104,16 +113,16 @@ def as_text(status: PrStatus | None, big_endian: bool, notes: Iterable[Note]) ->
 
 def _checked(status: PrStatus | None, desc: bytes) -> PrStatus:
     if status is None:
-        raise FormatError("the registers of this machine have no names here")
+        raise FormatError("the layout of this machine's registers is not known")
     if len(desc) < status.end:
         raise FormatError(
-            f"a note of {len(desc):#x} bytes has no room for registers to {status.end:#x}"
+            f"NT_PRSTATUS of {len(desc):#x} bytes: too short for registers to {status.end:#x}"
         )
     return status
 
 
 def _numbers(desc: bytes, group: Group, big_endian: bool) -> list[Register]:
-    """As many of the group as ``desc`` holds."""
+    """The registers of the group that are wholly in ``desc``."""
     order: Literal["big", "little"] = "big" if big_endian else "little"
     places = range(group.at, len(desc) - group.size + 1, group.size)
     return [

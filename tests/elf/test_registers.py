@@ -80,12 +80,12 @@ def test_places(machine: int) -> None:
 
 @each
 def test_too_short(machine: int) -> None:
-    with pytest.raises(FormatError, match="has no room for registers"):
+    with pytest.raises(FormatError, match="too short for registers"):
         registers(STATUS[machine], False, prstatus(machine)[: MACHINES[machine][2] + 40])
 
 
 def test_unknown_machine() -> None:
-    with pytest.raises(FormatError, match="have no names here"):
+    with pytest.raises(FormatError, match="registers is not known"):
         registers(arch.machine(0x1234).status, False, bytes(4096))
 
 
