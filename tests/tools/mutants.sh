@@ -67,7 +67,11 @@ for module; do
     } >"$work/setup.cfg"
     (
         cd "$work"
-        "$python" -m mutmut run --max-children 1 >run.log 2>&1 || { tail -20 run.log >&2; exit 1; }
+        ulimit -d 2097152 # KiB: a change may make a loop that takes all memory
+        "$python" -m mutmut run --max-children 1 >run.log 2>&1 || {
+            tr '\r' '\n' <run.log | tail -5 >&2
+            exit 1
+        }
         "$python" -m mutmut results --all true >results.txt
         total=$(grep -c ': ' results.txt)
         lived=$(grep -cE ': (survived|no tests|suspicious)' results.txt) || true

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ TOKEN = re.compile(
 )
 BEFORE_A_SIGN = ("", "(", "=", ",", "return", "?", ":")
 LEFT_OUT = re.compile(r"\s*[*\w>.\[\]-]+ *([-+|&]?=|\+\+|--|\()[^;]*")  # no declaration: one word
+MOST_MEMORY = 2 << 30  # a change may make a loop that takes all of it
 TIMES, LEAST = 5, 30  # a test that takes so many times as long as it should, or seconds, noticed it
 
 
@@ -116,7 +118,7 @@ class Build:
 
     def noticed(self, tests: list[str], seconds: float | None) -> bool:
         """Whether a test fails, or takes too long."""
-        words = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m",
+        words = ["-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m",
                  "not golden and not vm and not mount", *tests]  # fmt: skip
         try:
             done = subprocess.run(
@@ -131,6 +133,7 @@ class Build:
 def main() -> None:
     name, tests = sys.argv[1], sys.argv[2:]
     text = (CSRC / name).read_text()
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     with tempfile.TemporaryDirectory() as folder:
         build = Build(Path(folder))
         before = os.times()
