@@ -1,8 +1,8 @@
-"""The kinds of old memory, in the order in which they are tried.
+"""The kinds of sources of old memory, in the order in which they are tried.
 
-A member has a ``NAME`` and ``open(path, options) -> Dump``. It raises ``SourceError`` when the path
-is not of its kind or cannot be opened (the next one is tried), and any other ``OldmemError`` when
-it is of its kind but broken (that is the end).
+Each member has a ``NAME`` and ``open(path, options) -> Dump``. It raises ``SourceError`` if the
+path is not of its kind or cannot be opened; then the next member is tried. It raises any other
+``OldmemError`` if the path is of its kind but broken; that error is final.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 class Member(Protocol):
-    """What every module of this folder offers."""
+    """The functions and names that a module in ``MEMBERS`` has."""
 
     @property
     def NAME(self) -> str:  # noqa: N802
-        """The word for ``-o source=``."""
+        """The value of ``-o source=`` that selects it."""
 
     def open(self, path: str | None, options: Options) -> Dump:
-        """The dump at ``path``; None means this machine's own old memory."""
+        """The dump at ``path``; None means the old memory of this machine (a capture kernel)."""
 
 
-MEMBERS: tuple[Member, ...] = (devmem, elf, raw)  # raw is last: it takes anything
+MEMBERS: tuple[Member, ...] = (devmem, elf, raw)  # raw comes last: it accepts any file
 
 
 def open_source(path: str | None, options: Options) -> Dump:
-    """The dump that the first fitting member gives.
+    """The dump of the first member that can open ``path``.
 
-    Raises ``SourceError`` with every member's reason when none fits; a reason that all share is
-    told once.
+    Raises ``SourceError`` with the reason of every member if none can; a reason that all of them
+    share is given once. Other ``OldmemError`` of a member are not caught.
     """
     if path is not None:
         _check_path(path)
@@ -45,7 +45,7 @@ def open_source(path: str | None, options: Options) -> Dump:
         if options.source not in (None, member.NAME):
             continue
         if member is devmem and options.source is None and path not in (None, devmem.DEVICE):
-            continue  # a file is no device: no reason worth a word
+            continue  # nobody who names a file means /dev/mem: its reason would only confuse
         try:
             return member.open(path, options)
         except SourceError as error:

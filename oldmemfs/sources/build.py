@@ -1,4 +1,4 @@
-"""Building a Dump: from a header blob, or from a core that is a file already."""
+"""Building a Dump: from the header blob in memory, or from a file that is an ELF core already."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def wanted(header: Header, page_size: int) -> list[Range]:
-    """The pages that the header's PT_LOADs and PT_NOTEs speak of, by present address."""
+    """The present physical addresses of the PT_LOADs and PT_NOTEs, rounded out to pages."""
     kinds = (PT_LOAD, PT_NOTE)
     return [
         Range(round_down(p.offset, page_size), round_up(p.offset + p.memsz, page_size))
@@ -35,11 +35,13 @@ def wanted(header: Header, page_size: int) -> list[Range]:
 def restored(
     present: Memory, loads: Sequence[Phdr], moved: Sequence[bool], page_size: int
 ) -> Memory:
-    """The dead kernel's memory: every PT_LOAD's bytes back at its ``p_paddr``.
+    """The dead kernel's memory: the bytes of each PT_LOAD at its ``p_paddr``.
 
-    A PT_LOAD that was not moved brings its whole first and last page; of one that was, only the
-    bytes inside it are old memory. Moved ones go first: they are the truth for their range. One
-    whose ``p_paddr`` no machine has is left out.
+    ``present`` is addressed by p_offset. ``moved`` says of each PT_LOAD whether a loader copied it
+    to another place before the capture kernel started. One that was not moved counts with its whole
+    first and last page; of one that was moved, only the bytes inside it are old memory. Where two
+    overlap, the moved one counts, because its copy was made before the range was used again. A
+    PT_LOAD with a ``p_paddr`` beyond ``WIDEST`` bits is left out.
     """
 
     def runs(p: Phdr, whole_pages: bool) -> Iterator[Run]:
@@ -71,10 +73,14 @@ def from_blob(
     release: tuple[int, ...] | None,
     known: list[Range] | None,
 ) -> Dump:
-    """A dump from the header blob. ``page_size`` and ``release`` are the capture kernel's.
+    """A dump of a machine's memory, from the header blob in it.
 
-    Where they are not known (an image) they are taken to be the dead kernel's own, from
-    VMCOREINFO; where that is missing too, 4096 and a kernel of today.
+    ``present`` has the memory by its present physical addresses, and ``known`` are its ranges if
+    they are known. ``origin`` says in messages where the blob was found. ``page_size`` (bytes) and
+    ``release`` are the capture kernel's; if they are None (an image), the dead kernel's are taken
+    from VMCOREINFO, and without VMCOREINFO 4096 and the layout of current kernels.
+
+    Raises ``FormatError`` as ``procvmcore.read_notes`` and ``procvmcore.merge`` do.
     """
     header, warnings = procvmcore.clamp(
         header, machine(header.machine).physical_limit, known, origin
@@ -111,14 +117,14 @@ def from_blob(
 
 
 def odd(header: Header, merged: procvmcore.Merged, origin: str) -> Iterator[str]:
-    """What is served as the kernel serves it, and worth a word."""
+    """Warnings about oddities of the header that `vmcore` repeats just as the kernel does."""
     kinds = [p.type for p in header.phdrs]
     notes = kinds.count(PT_NOTE)
     if PT_LOAD in kinds[:notes]:
         yield f"{origin}: a PT_LOAD stands before the last PT_NOTE and is lost, as in /proc/vmcore"
     if int.from_bytes(header.ehdr[32:40] if header.bits == 64 else header.ehdr[28:32],
                       "big" if header.big_endian else "little") != len(header.ehdr):  # fmt: skip
-        yield f"{origin}: e_phoff is not the end of the ELF header; readers may be misled"
+        yield f"{origin}: e_phoff does not point behind the ELF header; readers may fail"
     lost = [p for p in header.loads if not _can_be_memory(p)]
     if lost:
         yield (f"{origin}: {len(lost)} PT_LOADs, first at {lost[0].paddr:#x}, are in no machine's "
@@ -128,7 +134,7 @@ def odd(header: Header, merged: procvmcore.Merged, origin: str) -> Iterator[str]
 
 
 def odd_page_size(options: Options, info: Vmcoreinfo) -> Iterator[str]:
-    """``-o page_size=`` against what the dead kernel says: rarely meant."""
+    """A warning if ``-o page_size=`` differs from VMCOREINFO's PAGESIZE: it is rarely intended."""
     given, said = options.page_size, info.page_size
     if given and said and given != said:
         yield (f"-o page_size={given}: VMCOREINFO says PAGESIZE={said}; this is right only if the "
@@ -147,7 +153,11 @@ def of_file(
     page_size: int,
     warnings: Sequence[str],
 ) -> Dump:
-    """A dump whose `vmcore` is there already: ``present`` is addressed by its file offsets."""
+    """A dump whose `vmcore` exists already as a file of ``size`` bytes.
+
+    ``present`` is addressed by offsets in that file, ``memory`` by the dead kernel's physical
+    addresses. ``notes`` are the bytes of its PT_NOTEs.
+    """
     core = Layout()
     core.memory(0, size, "the core file")
     cpus = processors([notes], header.big_endian)

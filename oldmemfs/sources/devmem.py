@@ -1,12 +1,12 @@
-"""/dev/mem of a capture kernel: old memory, seen through bounded windows.
+"""/dev/mem of a capture kernel: old memory, read through bounded mmaps of it.
 
-Where /proc/vmcore exists, `vmcore` is that file, its bytes taken from /dev/mem wherever that gives
-them (its pages come an order of magnitude faster from there), else from /proc/vmcore itself::
+If /proc/vmcore exists, `vmcore` has exactly its bytes. They are read from /dev/mem where that can
+be mapped, which is about ten times faster, and from /proc/vmcore everywhere else::
 
     /proc/vmcore   |- header, notes -|---- LOAD ----|-- refused by /dev/mem --|---- LOAD ----|
     is read from     /proc/vmcore       /dev/mem          /proc/vmcore           /dev/mem
 
-Where it does not, or its header is garbage, the header blob says all.
+If /proc/vmcore does not exist, or its header is garbage, the header blob in memory is used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ _MIB = 1 << 20
 
 
 def open(path: str | None, options: Options) -> Dump:  # noqa: A001
-    """The dump that this capture kernel holds."""
+    """The dump in the old memory of this capture kernel.
+
+    Raises ``SourceError`` if ``path`` is not /dev/mem, if it cannot be opened, or if neither
+    /proc/vmcore nor a header blob can be read.
+    """
     if path not in (None, DEVICE):
         raise SourceError(f"{path}: not {DEVICE}")
     device = open_read(DEVICE)
@@ -83,11 +87,11 @@ def _windows(device: int, ranges: Sequence[Range], grain: int) -> list[Run]:
 
 
 def _present_addresses(loads: Sequence[Phdr], blob: Header | None) -> list[int | None]:
-    """Where each PT_LOAD's data lies now; None where only /proc/vmcore knows.
+    """The present physical address of each PT_LOAD's data; None if only the kernel knows it.
 
-    The blob says it. Without it, ``p_paddr`` is right for memory that no loader moves: kexec-tools
-    moves the low 640 KiB on x86 (inside the first MiB) and 64 KiB on ppc64, firmware-assisted
-    dumps more.
+    The blob has it in p_offset. Without the blob, ``p_paddr`` is right for memory that no loader
+    moves: kexec-tools moves the low 640 KiB on x86 (inside the first MiB) and 64 KiB on ppc64,
+    firmware-assisted dumps move more. ``Arch.moved_below`` has the limit.
     """
     same = blob and [(p.paddr, p.memsz, p.vaddr) for p in blob.loads]
     if blob and same == [(p.paddr, p.memsz, p.vaddr) for p in loads]:
@@ -142,7 +146,11 @@ def _over_vmcore(
 
 
 def _same_ends(piece: Run, fd: int) -> bool:
-    """Whether a piece's first and last page are what /proc/vmcore has there."""
+    """Whether the first and the last page of ``piece`` are the same in /proc/vmcore (``fd``).
+
+    ``piece.phys`` is an offset in /proc/vmcore here. A page that cannot be read counts as equal: it
+    proves nothing, and is reported when it is read later.
+    """
     memory = Memory((piece,))
     page = min(os.sysconf("SC_PAGE_SIZE"), piece.size)
     try:
@@ -150,4 +158,4 @@ def _same_ends(piece: Run, fd: int) -> bool:
             memory.read(at, page) == os.pread(fd, page, at) for at in (piece.phys, piece.end - page)
         )
     except (FaultError, OSError):
-        return True  # a bad page proves nothing; it is met again when it is read
+        return True

@@ -1,7 +1,8 @@
 """An ELF core: a saved vmcore, /proc/vmcore itself, QEMU's dump-guest-memory.
 
-Files are read by the ELF specification's rules, which pyelftools knows (PN_XNUM among them); the
-kernel's own is as plain as the blob it is made from, and a capture kernel need not hold pyelftools.
+Files are read with pyelftools, by the rules of the ELF specification (e_phoff, PN_XNUM).
+/proc/vmcore has the simple form that the kernel writes, and is read by ``elf.header``, so that an
+initramfs does not need pyelftools.
 """
 
 from __future__ import annotations
@@ -37,14 +38,18 @@ if TYPE_CHECKING:
 
 NAME = "elf"
 VMCORE = "/proc/vmcore"
-_MAX_PHDRS = 1 << 16  # one more than e_phnum can count, and than vmcore-kern ever has
-_MAX_NOTES = 1 << 25  # bytes of all PT_NOTEs
-_SMALL_NOTE = 1 << 17  # VMCOREINFO is at most 64 KiB
+_MAX_PHDRS = 1 << 16  # program headers that are read; e_phnum itself counts at most 65,535
+_MAX_NOTES = 1 << 25  # bytes that are read of all PT_NOTEs together
+_SMALL_NOTE = 1 << 17  # bytes of a note that is always read; VMCOREINFO has at most 64 KiB
 _LARGEST_PAGE = 1 << 16
 
 
 def open(path: str | None, options: Options) -> Dump:  # noqa: A001
-    """The dump in an ELF core; None means /proc/vmcore."""
+    """The dump in the ELF core at ``path``; None means /proc/vmcore.
+
+    Raises ``SourceError`` if it is no ELF file or cannot be opened, ``FormatError`` if it is an ELF
+    file but no core of a kernel.
+    """
     path = path or VMCORE
     with kept_open(path) as fd:
         return _open(path, fd, options)
@@ -67,9 +72,10 @@ def _open(path: str, fd: int, options: Options) -> Dump:
             f"the missing ones {'give EIO' if options.strict else 'read as zeros'}"
         )
     runs: list[Run] = []
-    lost: list[Run] = []  # last: where PT_LOADs overlap, one that has the bytes goes first
+    lost: list[Run] = []  # placed last: where PT_LOADs overlap, one that has the bytes is used
     for p in header.loads:
-        # a page of which the file has a part is asked for whole: what is missing is a fault
+        # If the file ends inside a page, that page is read to its end, and the missing bytes are a
+        # fault. Whole pages that are missing are LOST.
         there = max(size - p.offset, 0)
         if there:
             there = min(round_up(p.paddr + there, _LARGEST_PAGE) - p.paddr, p.filesz)
@@ -92,15 +98,18 @@ def _open(path: str, fd: int, options: Options) -> Dump:
 
 
 def read_header(path: str, fd: int, warnings: list[str]) -> Header:
-    """The core's header, wherever e_phoff puts the program headers: the first ``_MAX_PHDRS``.
+    """The core's header, with at most ``_MAX_PHDRS`` program headers from where e_phoff points.
 
-    Raises ``FormatError`` when it is no core or is cut short, ``SourceError`` in an initramfs.
+    Adds to ``warnings`` if there are more. Raises ``FormatError`` if the file is not a core or ends
+    inside the headers, ``SourceError`` if pyelftools is not installed (in an initramfs).
     """
     try:
         from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
     except ImportError as error:
-        raise SourceError(f"{path}: a saved core needs pyelftools, left out here") from error
+        raise SourceError(
+            f"{path}: a saved core needs pyelftools, which is not installed"
+        ) from error
 
     read = reader(path, fd)
     with os.fdopen(os.dup(fd), "rb") as file:
@@ -130,7 +139,11 @@ def read_header(path: str, fd: int, warnings: list[str]) -> Header:
 
 
 def _only_physical(path: str, header: Header, warnings: list[str]) -> Header:
-    """The header without PT_LOADs that name no physical address."""
+    """The header without the PT_LOADs whose physical addresses are impossible.
+
+    Adds a warning for each. Raises ``FormatError`` if no PT_LOAD is left, and for the core of a
+    process, whose PT_LOADs all have p_paddr 0.
+    """
     limit = machine(header.machine).physical_limit
     kept: list[Phdr] = []
     for i, p in enumerate(header.phdrs):
@@ -145,16 +158,19 @@ def _only_physical(path: str, header: Header, warnings: list[str]) -> Header:
         kept.append(p)
     loads = [p for p in kept if p.type == PT_LOAD]
     if not loads:
-        raise FormatError(f"{path}: no PT_LOAD: no memory in it")
+        raise FormatError(f"{path}: no PT_LOAD: there is no memory in it")
     if len(loads) > 1 and not any(p.paddr for p in loads):
         raise FormatError(
-            f"{path}: no PT_LOAD names a physical address: the core of a process, not of a kernel"
+            f"{path}: every PT_LOAD has p_paddr 0: the core of a process, not of a kernel"
         )
     return with_phdrs(header, kept)
 
 
 def _notes(path: str, fd: int, header: Header, warnings: list[str]) -> bytes:
-    """The notes of all PT_NOTEs, as far as ``_MAX_NOTES`` and ``MAX_COUNT`` allow."""
+    """The bytes of all PT_NOTEs, up to ``_MAX_NOTES`` bytes and ``MAX_COUNT`` notes.
+
+    Adds to ``warnings`` what is not read.
+    """
     read = reader(path, fd)
     parts: list[bytes] = []
     size_left, count_left = _MAX_NOTES, MAX_COUNT
@@ -190,9 +206,9 @@ def _notes(path: str, fd: int, header: Header, warnings: list[str]) -> bytes:
 def _small_notes(
     read: Callable[[int, int], bytes], p: Phdr, big_endian: bool, size_left: int, count_left: int
 ) -> tuple[bytes, int]:
-    """The small notes of a PT_NOTE that is too large, and how many notes were looked at.
+    """The notes of a large PT_NOTE that have at most ``_SMALL_NOTE`` bytes, and how many it has.
 
-    What makes one large are the dumps that drivers add (vmcoredd); VMCOREINFO stands behind them.
+    A PT_NOTE is large because of dumps that drivers add (vmcoredd); VMCOREINFO comes after them.
     """
     row = struct.Struct(">II" if big_endian else "<II")
     parts: list[bytes] = []

@@ -1,7 +1,7 @@
-"""Finding the header blob in a raw image whose capture kernel's command line is not at hand.
+"""Searching a raw image for the header blob, for when elfcorehdr= is not known.
 
-The blob is looked for at every KiB (its coarsest writers align it so), and only one that holds
-together counts: it parses, and its PT_NOTEs hold the notes that they should.
+Every multiple of 1 KiB is looked at: each program that writes the blob aligns it to that or more. A
+blob counts if its header can be parsed and its PT_NOTEs hold VMCOREINFO.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 _ALIGN = 1 << 10
 _CHUNK = 16 << 20
 _MAX_CANDIDATES = 4096
-_MAX_READ = 1 << 26  # bytes of headers and notes: an image may be full of what looks like them
-_MAX_NOTES = 4 * MAX_COUNT  # notes in them
+# What is read of all candidates together: a hostile image may be full of them.
+_MAX_READ = 1 << 26  # bytes of headers and notes
+_MAX_NOTES = 4 * MAX_COUNT  # notes
 
 
 def _candidates(memory: Memory) -> Iterator[int]:
-    """Addresses of ELF magics at KiB borders, at most ``_MAX_CANDIDATES`` of them."""
+    """The addresses, multiples of 1 KiB, of the first ``_MAX_CANDIDATES`` ELF magics."""
     found = 0
     for whole in memory.ranges:
         for start in range(whole.start, whole.end, _CHUNK):
@@ -50,7 +51,7 @@ def _candidates(memory: Memory) -> Iterator[int]:
 
 
 class _Reader:
-    """Reads of a memory, counted."""
+    """Reads of a memory; raises ``UsageError`` beyond ``_MAX_READ`` bytes or ``_MAX_NOTES``."""
 
     def __init__(self, memory: Memory, where: str) -> None:
         self._memory, self._where = memory, where
@@ -64,7 +65,7 @@ class _Reader:
         return self._memory.read(phys, size)
 
     def notes(self, phdr: Phdr, big_endian: bool) -> bytes:
-        """The notes of a PT_NOTE."""
+        """The bytes of the notes in a PT_NOTE."""
         data = self(phdr.offset, phdr.memsz)
         size, count = note_size(data, big_endian, packed=False, most=self._notes)
         self._notes -= count
@@ -80,7 +81,10 @@ class _Reader:
 
 
 def _crash_time(read: _Reader, address: int) -> bool | None:
-    """None: no header here. Else whether its VMCOREINFO was completed by a crash."""
+    """Whether the blob at ``address`` has CRASHTIME in its VMCOREINFO; None if it is no blob.
+
+    The kernel adds CRASHTIME when it crashes, so a blob without it was only prepared.
+    """
     try:
         header = parse_header(read, address, "")
         notes = [
@@ -95,9 +99,11 @@ def _crash_time(read: _Reader, address: int) -> bool | None:
 
 
 def find(memory: Memory, where: str) -> int:
-    """The address of the blob that a crash left, or of the only one there is.
+    """The physical address of the blob in ``memory``; ``where`` is for messages.
 
-    Raises ``UsageError`` when there is none, or more than one that differ.
+    If there are several, those with CRASHTIME count; copies of the same blob count as one.
+
+    Raises ``UsageError`` if there is none, or if there are several that differ.
     """
     read = _Reader(memory, where)
     found = {

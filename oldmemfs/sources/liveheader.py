@@ -1,4 +1,4 @@
-"""The header of the crash that this capture kernel was started for, wherever it can be read."""
+"""In a capture kernel: the header of the crash, from /proc/vmcore or from the blob in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ _MOST = 4 << 20  # 65535 program headers take 3670024 bytes
 
 
 def address() -> tuple[int | None, str]:
-    """Where the blob is, and who says so: the device tree, overridden by the command line."""
+    """The physical address of the blob, and the name of the file that states it.
+
+    elfcorehdr= on the command line overrides the device tree. Without either: None, and a sentence
+    that says so.
+    """
     given = cmdline.elfcorehdr(read_text("/proc/cmdline") or "")
     if given is not None:
         return given, "elfcorehdr= in /proc/cmdline"
@@ -38,7 +42,11 @@ def address() -> tuple[int | None, str]:
 
 
 def proc_vmcore(path: str, warnings: list[str]) -> tuple[int, Header] | None:
-    """The kernel's own vmcore and its header, unless it is absent or garbage."""
+    """A descriptor of ``path`` (/proc/vmcore) and its header; None if it is missing or garbage.
+
+    Adds the reason to ``warnings``. Garbage is a header that cannot be parsed, a PT_LOAD that is no
+    possible memory, or PT_LOADs beyond the end of the file.
+    """
     try:
         fd = open_read(path)
     except SourceError as error:
@@ -61,9 +69,10 @@ def proc_vmcore(path: str, warnings: list[str]) -> tuple[int, Header] | None:
 
 
 def _kcore() -> Memory | None:
-    """The capture kernel's own memory as /proc/kcore gives it, by physical address.
+    """The capture kernel's own memory, from /proc/kcore, by physical address; None without it.
 
-    Its program headers carry ``p_paddr`` since 4.x; one that has none is 0 or all ones.
+    Only PT_LOADs whose ``p_paddr`` is known are used: it is 0 or all ones where it is not, and in
+    all of them before Linux 4.x.
     """
     try:
         fd = open_read("/proc/kcore")
@@ -83,9 +92,10 @@ def _kcore() -> Memory | None:
 
 
 def blob(device: int, options: Options) -> tuple[Header | None, str]:
-    """The header blob, a file's or memory's through /dev/mem or /proc/kcore, and where it was.
+    """The header blob, and where it was found; or None, and the reason.
 
-    Where there is none to be read: None, and why.
+    It is read from the file that -o elfcorehdr= names, or from memory at its address, through
+    ``device`` (a descriptor of /dev/mem) or else through /proc/kcore.
     """
     if isinstance(options.elfcorehdr, str):
         fd = open_read(options.elfcorehdr)

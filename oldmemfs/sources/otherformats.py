@@ -1,7 +1,4 @@
-"""Files that people try to mount and that are not read here: each named, with what to do.
-
-What a file is, its first bytes say.
-"""
+"""File formats that oldmemfs cannot read: recognised by their magic, to say what to do instead."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from ..errors import FormatError
 if TYPE_CHECKING:
     from ..options import Options
 
-LOOK = 32  # bytes of the file that tell
+LOOK = 32  # bytes at the start of the file: no magic is longer
 _GIB = 1 << 30
 _VMWARE = (
     "a VMware state file (vmss, vmsn): mount the .vmem beside it; where there is none, crash reads "
@@ -29,7 +26,7 @@ _LIBVIRT = (
     "--format elf DOMAIN CORE"
 )
 
-# The first that fits counts.
+# (magic at offset 0, what the file is and what to do): the first that matches is used.
 _FORMATS = (
     (b"KDUMP   ", "a kdump-compressed dump: open it with crash or drgn"),
     (b"DISKDUMP", "a diskdump dump: open it with crash"),
@@ -83,16 +80,16 @@ _FORMATS = (
 
 
 def refuse(path: str, start: bytes) -> None:
-    """Raise ``FormatError`` for a file whose first ``LOOK`` bytes are another format's."""
+    """Raise ``FormatError`` if ``start``, the file's first ``LOOK`` bytes, has a known magic."""
     for magic, advice in _FORMATS:
         if start.startswith(magic):
             raise FormatError(f"{path}: this is {advice}")
 
 
 def memory_map(path: str, options: Options) -> str:
-    """What to add to an error about an image whose name says where memory lies in it.
+    """The -o ram= that a VMware .vmem of more than 3 GiB needs, to be added to an error; or "".
 
-    VMware leaves 3 to 4 GiB free for devices, and the .vmem file has no hole there.
+    VMware's machines have no memory from 3 to 4 GiB, and the file has no hole there.
     """
     size = os.stat(path).st_size
     if not path.endswith(".vmem") or size <= 3 * _GIB or options.ram:

@@ -1,4 +1,4 @@
-"""A raw memory image: a VM's RAM file, a saved /dev/mem; and its map of addresses."""
+"""A raw memory image (a VM's RAM file, a saved /dev/mem), and which address is where in it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 NAME = "raw"
 _GIB = 1 << 30
 _FOUR = 4 * _GIB
-# QEMU keeps guests of more than about 1012 GiB out of AMD's HyperTransport hole, if the host's
-# processor is AMD's: the file alone does not tell.
+# On an AMD host, QEMU puts no guest memory into the HyperTransport hole at 1012 GiB. The image does
+# not say on which host it was made, so that -o machine= cannot tell where memory above it is.
 _AMD_HOLE = 0xFD_0000_0000
-_MOST_ROWS = 1 << 17  # of `vmcore`'s table, on top of one for each PT_LOAD: 7 MB
+_MOST_ROWS = 1 << 17  # rows of `vmcore`'s table beside one for each PT_LOAD: 7 MB
 
 
 def machine_map(machine: str | None, size: int) -> tuple[Piece, ...]:
-    """Where QEMU's machines put ``size`` bytes of RAM; identity for None.
+    """Where QEMU's ``machine`` puts ``size`` bytes of RAM; None: physical address = file offset.
 
     From QEMU's hw/i386/pc_piix.c, pc_q35.c, microvm.c, hw/arm/virt.c and hw/riscv/virt.c: guests
     with more memory than fits below the hole have the rest from 4 GiB on.
+
+    Raises ``UsageError`` if the place of the memory also depends on the host (``_AMD_HOLE``).
 
     ::
 
@@ -81,9 +83,10 @@ def _memory(path: str, fd: int, size: int, options: Options) -> Memory:
 
 
 def _mapped(memory: Memory, fd: int, header: Header) -> Memory:
-    """The same memory, mapped where the image has data, unless ``header`` speaks against it.
+    """The same memory; an image on tmpfs is read through mmap where it has data.
 
-    PT_LOADs that overlap need each mapped piece again, in the table of `vmcore`.
+    Not if the table of `vmcore` would have more than ``_MOST_ROWS`` extra rows: where PT_LOADs
+    overlap, each of them needs a row for every mapped piece.
     """
     resident = TmpfsImage(fd)
     mapped = Memory(tuple(resident.mapped(memory.runs)), resident.windows)
@@ -92,7 +95,11 @@ def _mapped(memory: Memory, fd: int, header: Header) -> Memory:
 
 
 def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, str]:
-    """The header that -o elfcorehdr= names, or the only one in the image; and where it was."""
+    """The header that -o elfcorehdr= names, or else the only one in the image; and where it is.
+
+    Raises ``FormatError`` if there is none at the given place, ``UsageError`` if a search finds
+    none or several.
+    """
     if isinstance(options.elfcorehdr, str):
         fd = open_read(options.elfcorehdr)
         try:
@@ -115,7 +122,11 @@ def find_header(path: str, memory: Memory, options: Options) -> tuple[Header, st
 
 
 def open(path: str | None, options: Options) -> Dump:  # noqa: A001
-    """The dump in a raw image."""
+    """The dump in the raw image at ``path``.
+
+    Raises ``SourceError`` if it cannot be opened, ``FormatError`` for a bad header or a format of
+    ``otherformats``, ``UsageError`` if options are missing or do not fit the image.
+    """
     if path is None:
         raise SourceError("no image was named")
     with kept_open(path) as fd:

@@ -1,9 +1,10 @@
-"""Which old memory /dev/mem refuses to map.
+"""Which parts of old memory /dev/mem lets us map.
 
-STRICT_DEVMEM and IO_STRICT_DEVMEM refuse what a resource of the *capture* kernel covers: its
-System RAM, and on x86 the "RAM buffer" up to the next 64 MiB border, which is old memory. One
-refused page makes the whole mmap fail, so ranges are cut at the borders of /proc/iomem and what
-is refused is halved down to ``grain``.
+With STRICT_DEVMEM and IO_STRICT_DEVMEM the kernel refuses pages that a resource of the *capture*
+kernel covers: its System RAM, and on x86 also the "RAM buffer" from there to the next 64 MiB
+border, which is old memory. An mmap fails as a whole if one page of it is refused. So ranges are
+cut at the borders of the resources in /proc/iomem, and a refused part is halved again and again,
+down to ``grain`` bytes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from ..ranges import Range, intersect, round_down, round_up, subtract, union
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STEP = 64 << 20  # outside all resources one page in so many bytes is tried
+_STEP = 64 << 20  # bytes between the pages that are tried outside all resources
 
 
 def granted(fd: int, piece: Range) -> bool:
-    """Whether the kernel maps this range as a whole."""
+    """Whether mmap of this range (bytes, page aligned) succeeds."""
     try:
         mmap.mmap(fd, piece.size, mmap.MAP_SHARED, mmap.PROT_READ, offset=piece.start).close()
     except (OSError, ValueError, OverflowError):
@@ -40,7 +41,10 @@ def _halved(fd: int, piece: Range, grain: int) -> Iterator[Range]:
 
 
 def _free(fd: int, piece: Range, grain: int) -> Iterator[Range]:
-    """A piece that no resource covers: mappable, as a few pages of it show, or else halved."""
+    """The mappable parts of a piece that no resource covers.
+
+    All of it if one page in each ``_STEP`` bytes and the last page are; else it is halved.
+    """
     page = mmap.PAGESIZE
     probes = [*range(piece.start, piece.end, _STEP), piece.end - page]
     if all(granted(fd, Range(at, at + page)) for at in probes):
@@ -51,7 +55,10 @@ def _free(fd: int, piece: Range, grain: int) -> Iterator[Range]:
 
 
 def mappable(fd: int, whole: Range, resources: str, grain: int) -> list[Range]:
-    """The parts of ``whole`` (page aligned) that can be mapped; ``resources`` is /proc/iomem."""
+    """The parts of ``whole`` (page aligned) that can be mapped from the descriptor ``fd``.
+
+    ``resources`` is the text of /proc/iomem; refused parts are searched down to ``grain`` bytes.
+    """
     page = mmap.PAGESIZE
     covered = union(
         Range(round_down(r.start, page), round_up(r.end, page))

@@ -1,13 +1,13 @@
-"""An image that lies in memory (tmpfs), mapped where it has data: a third less time for each MiB.
+"""An image on tmpfs: read through mmap where it has data, which takes a third less time per MiB.
 
 ::
 
     file      |--- data ---|---- hole ----|-- data --|
     read by      window         pread        window
 
-Looking at a hole through a mapping makes tmpfs fill it. A file on a disk is read by pread
-everywhere, whose read-ahead is the better one. So is everything, if many overlapping runs would be
-cut into more than ``_MOST_RUNS`` pieces.
+A hole is read with pread, because reading it through a mapping makes tmpfs allocate its pages. A
+file on a disk is always read with pread: its read-ahead is better than that of page faults. So is
+an image whose runs would be cut into more than ``_MOST_RUNS`` extra pieces.
 """
 
 from __future__ import annotations
@@ -31,21 +31,24 @@ if TYPE_CHECKING:
     from ..maps.memory import Run
 
 _GIB = 1 << 30
-_LEAST = 1 << 16  # a piece of data that is worth a run of its own
-_MOST = 1 << 14  # such pieces: with more of them, the runs take more memory than they are worth
-_MOST_RUNS = 1 << 16  # pieces by which the runs may grow: 10 MB
+_LEAST = 1 << 16  # bytes of the smallest piece of data that gets a run of its own
+_MOST = 1 << 14  # such pieces in the file; with more, nothing is mapped: the runs need memory, too
+_MOST_RUNS = 1 << 16  # runs that may be added: 10 MB
 _end = attrgetter("end")
 
 
 class TmpfsImage:
-    """What of a file is mapped: nothing, if that does not pay."""
+    """The parts of a file that are read through mmap; none if it is not on a tmpfs."""
 
     def __init__(self, fd: int) -> None:
         self._data = _data(fd) if sys.maxsize > 16 * _GIB and is_tmpfs(os.fstat(fd).st_dev) else []
         self.windows = Windows(_GIB, 16, words=False, least=_GIB) if self._data else None
 
     def mapped(self, runs: Iterable[Run]) -> list[Run]:
-        """The same runs of this file, cut where its data begins and ends, if that pays."""
+        """The same runs of this file, cut where its data begins and ends.
+
+        Unchanged if there would be more than ``_MOST_RUNS`` more of them.
+        """
         whole = list(runs)
         most = len(whole) + _MOST_RUNS
         cut = list(islice(self._cut(whole), most + 1))
@@ -69,13 +72,13 @@ class TmpfsImage:
 
 
 def _part(run: Run, start: int, end: int) -> Run:
-    """By file offset."""
+    """The part of ``run`` at the file offsets ``[start, end)``."""
     move = run.phys - run.offset
     return run.part(start + move, end + move)
 
 
 def _data(fd: int) -> list[Range]:
-    """Where the file has much data at once; nothing if that is in too many pieces."""
+    """The pieces of data of at least ``_LEAST`` bytes; none if there are more than ``_MOST``."""
     found: list[Range] = []
     end = 0
     while len(found) <= _MOST:

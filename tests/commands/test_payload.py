@@ -96,7 +96,7 @@ def test_a_saved_core_is_one_clear_line(root: Path) -> None:
     words = ("chroot", str(root), "/usr/bin/oldmemfs", "--list", "/core", "-o", "source=elf")
     told = run(*words)
     assert told.returncode == 1
-    assert told.stderr == "oldmemfs: /core: a saved core needs pyelftools, left out here\n"
+    assert told.stderr == "oldmemfs: /core: a saved core needs pyelftools, which is not installed\n"
 
 
 def test_it_holds_no_sources_and_no_openssl(root: Path) -> None:
