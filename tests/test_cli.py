@@ -219,7 +219,7 @@ def test_check_has_two_verdicts(
     assert status == 0, "images can be mounted: nothing is wrong"
     assert told == [
         "images and saved cores can be mounted here: oldmemfs IMAGE MOUNTPOINT",
-        "a crash of this machine would start no capture kernel; mend what is told above",
+        "a crash of this machine would start no capture kernel; fix what is marked no above",
     ]
     assert "--   this is no capture kernel, so there is no old memory here: no elfcorehdr=" in lines
     assert any("crashkernel=192M" in line for line in lines)
@@ -240,7 +240,10 @@ def test_check_in_a_capture_kernel_is_about_its_old_memory(
     monkeypatch.setattr(check, "_mounting", lambda: iter([(True, "fuse")]))
     for readable, verdict in (
         (True, "the dead kernel's memory can be mounted here: oldmemfs MOUNTPOINT"),
-        (False, "the dead kernel's memory cannot be mounted here; mend what is told above"),
+        (
+            False,
+            "the dead kernel's memory cannot be mounted here; fix what is marked no above",
+        ),
     ):
         monkeypatch.setattr(check, "_source", lambda _, told=readable: (told, "source"))
         status, told, lines = verdicts(capsys)

@@ -1,7 +1,9 @@
-"""``--check``: what this machine has, what it lacks, and how to mend it.
+"""``--check``: what this machine has, what it lacks, and how to fix that.
 
-Two verdicts: for images and saved cores, which any machine can mount; and for a crash: whether a
-capture kernel can mount the dead kernel's memory, or whether this machine would start one.
+It answers two questions. Can images and saved cores be mounted here? And: in a capture kernel, can
+the dead kernel's memory be mounted; on any other machine, would a crash start a capture kernel?
+
+Each finding is ``(good, text)``; the text of a bad one says what to do.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def _opens(path: str, absent: str) -> tuple[bool, str]:
 
 
 def _helper() -> tuple[bool, str]:
-    """Who is not root mounts with libfuse's helper."""
+    """Without root, libfuse mounts through the set-user-id program fusermount3."""
     found = shutil.which("fusermount3")
     if found or os.getuid() == 0:
         return True, f"{found or 'root'} can mount"
@@ -43,7 +45,7 @@ def _helper() -> tuple[bool, str]:
 
 
 def _next_crash() -> Iterator[tuple[bool, str]]:
-    """What a crash of this machine would need."""
+    """What this machine needs so that a crash starts a capture kernel."""
     size = int((read_text(f"{_KEXEC}_size") or "0").strip())
     if size:
         yield True, f"{size >> 20} MiB are set aside for a capture kernel"
@@ -66,16 +68,17 @@ def _lockdown() -> tuple[bool, str]:
     if text is None or "[none]" in text:
         return True, "the kernel is not locked down"
     return False, (
-        f"{_LOCKDOWN} says {text.strip()}: /dev/mem stays shut; everything is read from "
-        "/proc/vmcore, slower; without Secure Boot, lockdown=none on the command line opens it"
+        f"{_LOCKDOWN} says {text.strip()}: /dev/mem cannot be read, and everything is read "
+        "from /proc/vmcore, which is slower; without Secure Boot, lockdown=none on the kernel "
+        "command line allows /dev/mem"
     )
 
 
 def _header() -> tuple[bool, str]:
     address, origin = liveheader.address()
     if address is None:
-        return False, f"{origin}; /proc/vmcore alone is read then"
-    return True, f"the crash's ELF header is at {address:#x}, says {origin}"
+        return False, f"{origin}; everything is read from /proc/vmcore then"
+    return True, f"the crash's ELF header is at {address:#x}, according to {origin}"
 
 
 def _source(options: Options) -> tuple[bool, str]:
@@ -87,7 +90,9 @@ def _source(options: Options) -> tuple[bool, str]:
 
 
 def _mounting() -> Iterator[tuple[bool, str]]:
-    yield _opens("/dev/fuse", "run modprobe fuse; into an initramfs, payload.py --kernel puts it")
+    yield _opens(
+        "/dev/fuse", "run modprobe fuse; in an initramfs, add fuse.ko: payload.py --kernel"
+    )
     yield _helper()
 
 
@@ -112,10 +117,10 @@ def _verdict(good: bool, yes: str, no: str) -> None:
 
 
 def report(options: Options) -> int:
-    """Print a line for each finding, and the verdicts.
+    """Print a line for each finding and one for each answer; returns the exit status.
 
-    Returns 0 when what this machine is for can be mounted: in a capture kernel the dead kernel's
-    memory, elsewhere images and saved cores.
+    It is 0 if, in a capture kernel, the dead kernel's memory can be mounted, and on any other
+    machine, images and saved cores.
     """
     images = all(_show(_mounting()))
     _verdict(
@@ -130,13 +135,13 @@ def report(options: Options) -> int:
         _verdict(
             ready,
             "a crash of this machine would start a capture kernel",
-            "a crash of this machine would start no capture kernel; mend what is told above",
+            "a crash of this machine would start no capture kernel; fix what is marked no above",
         )
         return int(not images)
     readable = _show(_old_memory(options))[-1]
     _verdict(
         images and readable,
         "the dead kernel's memory can be mounted here: oldmemfs MOUNTPOINT",
-        "the dead kernel's memory cannot be mounted here; mend what is told above",
+        "the dead kernel's memory cannot be mounted here; fix what is marked no above",
     )
     return int(not (images and readable))

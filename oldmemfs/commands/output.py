@@ -1,4 +1,4 @@
-"""What is printed: on a terminal, into a pipe that somebody closes, on a disk that is full."""
+"""Writing to standard output, with its errors: a closed pipe, a full disk."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import sys
 
 from ..errors import OldmemError
 
-_ENDED_BY_SIGPIPE = 128 + 13  # as a shell tells it
+_ENDED_BY_SIGPIPE = 128 + 13  # the exit status that a shell reports for SIGPIPE
 
 
 def visible(text: str) -> str:
-    """One line, with escapes for what no terminal shows: names and notes may hold anything."""
+    """``text`` with backslash escapes for every character that is not printable, newlines too.
+
+    Names and notes come from the dump, and must not send control characters to the terminal.
+    """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def put(text: str) -> None:
-    """Write to standard output, at once.
+    """Write to standard output and flush it.
 
-    A reader that has gone (``| head``) ends the program silently, as SIGPIPE ends others; for any
-    other failure ``OldmemError`` is raised.
+    If the reader of a pipe has closed it (``| head``), raises ``SystemExit`` with the status of
+    SIGPIPE, without a message. Raises ``OldmemError`` for any other failure.
     """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # The rest of the text is still in the buffer: it must not fail a second time at the end.
+        # The buffer still has the text, and Python flushes it at exit: that must not fail again.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.close(null)

@@ -1,4 +1,4 @@
-"""``--list`` and ``--info``: what can be said of a dump without mounting it."""
+"""``--list`` and ``--info``: print what a dump has, without mounting it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ..options import Options
 
 _MOST_WARNINGS = 100  # on the terminal; `status` has more
-_NO_OUTPUT = 3  # exit status of a process for one dump, which has told why
+_NO_OUTPUT = 3  # exit status of the process for one dump: it could not print, and has said why
 _log = logging.getLogger(__name__)
 
 
 def open_catalog(path: str | None, options: Options) -> Catalog:
-    """The files of the dump at ``path``; what is odd about it goes to the terminal."""
+    """The catalog of the dump at ``path``; its warnings are printed on the terminal.
+
+    None is the old memory of this machine. Raises ``OldmemError`` if it cannot be opened.
+    """
     dump = open_source(path, options)
     catalog = Catalog(dump, views.make_views(dump, options), BadPages())
     for warning in dump.warnings[:_MOST_WARNINGS]:
@@ -38,7 +41,7 @@ def open_catalog(path: str | None, options: Options) -> Catalog:
 
 
 def layouts(paths: Sequence[str | None], options: Options) -> int:
-    """Print every view's layout; 1 if there is one that cannot be made."""
+    """Print the layout of every view; returns 1 if a layout cannot be made, else 0."""
     if len(paths) > 1:
         raise UsageError("--list takes one SOURCE")
     catalog = open_catalog(paths[0], options)
@@ -56,9 +59,10 @@ def layouts(paths: Sequence[str | None], options: Options) -> int:
 
 
 def info(paths: Sequence[str | None], options: Options, *, scan: bool, as_json: bool) -> int:
-    """Print the summary, or as JSON that of each path in a line; 1 if one cannot be opened.
+    """Print the summary of the dump, or with ``as_json`` a line of JSON for each of ``paths``.
 
-    With ``scan``, pages are told apart first, so that the filtered dump has its size in it.
+    With ``scan``, struct pages are scanned first, so that the size of `vmcore-kern` is known.
+    Returns 1 if a dump cannot be opened (``as_json``), else 0.
     """
     if as_json:
         alone = len(paths) == 1
@@ -82,7 +86,7 @@ def _text(catalog: Catalog, name: str, *, scan: bool) -> str:
 
 
 def _line(path: str | None, options: Options, *, scan: bool) -> int:
-    """One dump's line: its source, then what `summary.json` has, or why there is nothing."""
+    """Print one dump's line: its source, then the keys of `summary.json`, or ``error``."""
     failed = True
     told: dict[str, object] = {"source": path}
     try:
@@ -90,21 +94,21 @@ def _line(path: str | None, options: Options, *, scan: bool) -> int:
         failed = False
     except OldmemError as error:
         told["error"] = str(error)
-    except Exception as error:  # of many dumps, one must not keep the others from being told
+    except Exception as error:  # a bug that one dump meets must not lose the lines of the others
         told["error"] = f"unexpected {type(error).__name__}: {error}"
     put(json.dumps(told) + "\n")
     return int(failed)
 
 
 def _apart(path: str | None, options: Options, *, scan: bool) -> int:
-    """``_line`` in a process of its own, which takes its descriptors and memory with it."""
+    """``_line`` in a process of its own: when it ends, its descriptors and memory are free."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             status = _line(path, options, scan=scan)
-        except OldmemError as error:  # of the output
+        except OldmemError as error:  # standard output cannot be written
             print(f"oldmemfs: {visible(str(error))}", file=sys.stderr)
             status = _NO_OUTPUT
         except SystemExit as end:
@@ -115,6 +119,6 @@ def _apart(path: str | None, options: Options, *, scan: bool) -> int:
     if status < 0:
         put(json.dumps({"source": path, "error": f"reading it ended by signal {-status}"}) + "\n")
         return 1
-    if status > 1:  # nobody takes the output
+    if status > 1:  # the output cannot be written, or its reader is gone
         raise SystemExit(1 if status == _NO_OUTPUT else status)
     return status
