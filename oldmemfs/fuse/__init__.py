@@ -1,1 +1,1 @@
-"""The mount: names, inodes, requests."""
+"""The mount: inodes, requests, the server, and the life of the mount."""

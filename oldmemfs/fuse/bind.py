@@ -1,13 +1,14 @@
 """``-o bind=``: one view's file is also mounted over /proc/vmcore, or over another file.
 
-The bind mount is made by a helper that is forked before the FUSE mount exists: a process that waits
-for a file of the very mount that it serves cannot even be killed, and one that holds the mount's
-descriptor keeps it alive.
+The bind mount is made by a helper process that is forked before the FUSE mount exists. mount(2) of
+a file in the mount sends requests to the daemon and waits for the answers. A daemon that called it
+could wait for an answer that only itself can give, and could not even be killed then. A helper that
+was forked later would have inherited the /dev/fuse descriptor, which keeps the mount alive.
 
 ::
 
-    helper      fork ........ wait ....... mount(2) ... told ... exit
-    daemon      fork ... FUSE mount ... view built ... go ... ready ... umount of either ... end
+    helper   fork ............ wait ................ mount(2), result -> daemon, exit
+    daemon   fork ... FUSE mount ... view built, go -> helper ... ready ... unmounted ... end
 """
 
 from __future__ import annotations
@@ -37,20 +38,24 @@ _OK = b"ok"
 
 
 def _libc_error(name: str, *arguments: object) -> str | None:
-    """Call the C library; None, or what went wrong."""
+    """Call a function of the C library; None, or the text of its errno."""
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) == 0:
         return None
     return os.strerror(ctypes.get_errno())
 
 
 def check_view(bind: Bind, views: Collection[str]) -> None:
-    """Raise ``UsageError`` for a view that is not there."""
+    """Raise ``UsageError`` if ``views`` (names) has no such view."""
     if bind.view not in views:
         raise UsageError(f"-o bind={bind.view}: no such view; there are {', '.join(views)}")
 
 
 def check_target(bind: Bind) -> None:
-    """Raise for a target that cannot be mounted over, before anything is opened."""
+    """Check, before the dump is opened, that the target can be mounted over.
+
+    Raises ``UsageError`` without root or if it is no regular file, ``SourceError`` if it cannot be
+    opened.
+    """
     if os.getuid() != 0:
         raise UsageError("-o bind= mounts over another file: be root")
     try:
@@ -70,10 +75,13 @@ def check_target(bind: Bind) -> None:
 
 
 class Binder:
-    """The bind mount's life beside the mount that it shows."""
+    """The bind mount: made when the view is built, removed when the FUSE mount is unmounted.
+
+    ``error`` is the ``OldmemError`` for which it could not be made.
+    """
 
     def __init__(self, bind: Bind, mountpoint: str) -> None:
-        """Fork the helper: no thread may run yet."""
+        """Fork the helper. No thread may run yet: fork copies only the calling one."""
         self._bind = bind
         self._mountpoint = mountpoint
         self._mounts = len(mounts_at(bind.target))
@@ -89,7 +97,7 @@ class Binder:
         os.close(tell)
 
     def _help(self, wait: int, tell: int) -> None:
-        """The helper: wait for the word, mount, tell, end."""
+        """The helper process: wait for a byte, mount, send the result, exit."""
         status = 1
         try:
             if os.read(wait, 1):
@@ -102,9 +110,10 @@ class Binder:
             os._exit(status)
 
     async def keep(self, catalog: Catalog, ready: Callable[[], None]) -> None:
-        """Bind, call ``ready``, and undo it when the mount point is unmounted.
+        """Build the view, make the bind mount, call ``ready``; unbind after an unmount.
 
-        Returns at once, with ``error`` set, when the view cannot be built or bound.
+        Runs until the FUSE mount or the bind mount is gone. If the view cannot be built or bound,
+        sets ``error`` and returns.
         """
         view = next(v for v in catalog.views if v.name == self._bind.view)
         try:
@@ -122,7 +131,7 @@ class Binder:
             return
         self._made = True
         ready()
-        # The bind mount alone would keep the daemon alive.
+        # After an unmount of the mount point, the bind mount alone would keep the daemon alive.
         mount = Mount.at(self._mountpoint)
         with MountTable() as table:
             while mount and table.has(mount.device):
@@ -130,19 +139,22 @@ class Binder:
         self.unbind()
 
     def unbind(self) -> None:
-        """Take the bind mount away; who reads through it may go on until they close it."""
+        """Unmount the bind mount lazily: files that are open in it stay readable until closed."""
         if self._made and len(mounts_at(self._bind.target)) > self._mounts:
             _libc_error("umount2", self._bind.target.encode(), _MNT_DETACH)
         self._made = False
 
     def end(self) -> None:
-        """See the helper end. Only after the FUSE mount: until then it may wait for an answer."""
+        """Wait until the helper has exited.
+
+        Only after the FUSE mount is gone: until then the helper may wait for an answer from it.
+        """
         for fd in (self._go, self._told):
             os.close(fd)
         self._reap()
 
     def _reap(self) -> None:
-        """Leave no zombie: systemd-shutdown waits for one, 90 seconds and more."""
+        """Wait for the helper's exit status: systemd-shutdown waits 90 seconds for a zombie."""
         if self._helper:
             os.waitpid(self._helper, 0)
             self._helper = 0

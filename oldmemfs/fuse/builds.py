@@ -1,14 +1,15 @@
-"""Builds: the work that requests wait for, done in threads, so that every other file is served.
+"""Builds: views are built in threads, so that other files are served while requests wait for them.
 
-A view is built by one thread, however many requests wait for it::
+One thread builds a view, also if several requests wait for it::
 
     stat vmcore-kern ---+
     stat vmcore-kern ---+--> one thread: the scan        cat status ---> no thread at all
     open vmcore-kern ---+
 
-Scans, other views and texts have a number of threads each: whoever waits for a scan, or for a
-source that does not answer, takes no thread from the others. When ``run`` is cancelled the threads
-are left to themselves: what they wait for may never come, and the process is about to end.
+Scans, other views, texts and reads each have a limit of threads of their own, so that requests
+which wait for a scan or for a source that hangs take no thread from the others. When ``run`` is
+cancelled, its threads are abandoned and not waited for: their source may hang forever, and the
+process is about to exit.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
     from ..maps.table import Fault, Reader, Table
     from ..views.catalog import Catalog, LiveView
 
+# Threads, at most:
 _SCANS = 2  # vmcore-kern and filter-report: one of them scans, the other one waits for it
 _VIEWS = 16
 _TEXTS = 4
-_READS = 32  # of a source that hangs, before reads of other files wait as well
-_PATIENCE = 1.0  # seconds that `status` waits for the sizes of the other views
+_READS = 32  # so many reads may wait for a source that hangs before reads of other files wait, too
+_PATIENCE = 1.0  # seconds that `status` waits for the size of a view, from when its build began
 
 
 @dataclass(slots=True)
 class _Build:
-    """A view that is being built since ``begun``; ``result`` is there once ``done`` is."""
+    """The build of a view: started at ``begun`` (trio's clock); ``done`` is set with ``result``."""
 
     begun: float = field(default_factory=trio.current_time)
     done: trio.Event = field(default_factory=trio.Event)
@@ -43,7 +45,7 @@ class _Build:
 
 
 class Builds:
-    """The catalog's views, built in threads while ``run`` runs."""
+    """Builds the views of a catalog in threads. The other methods need ``run`` to be running."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -55,13 +57,13 @@ class Builds:
         self._reads = trio.CapacityLimiter(_READS)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve the other calls, until cancelled."""
+        """Hold the nursery in which the builds run, until cancelled."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
 
     async def plan(self, view: View) -> Plan:
-        """The view's plan. Raises the ``OldmemError`` for which it has none."""
+        """The view's plan, built now if need be. Raises the ``OldmemError`` of a failed build."""
         known = self._catalog.known(view)
         if known is None:
             build = self._build_of(view)
@@ -72,7 +74,7 @@ class Builds:
         return known
 
     def _build_of(self, view: View) -> _Build:
-        """The one that runs, or one that is started now."""
+        """The running build of the view, or one that is started now."""
         build = self._running.get(view.name)
         if build is None:
             assert self._nursery, "run first"
@@ -99,7 +101,7 @@ class Builds:
             return error
 
     async def text(self, view: LiveView) -> bytes:
-        """The view's text as it is now."""
+        """The text that a live view has now."""
         if view.reads:
             run = trio.to_thread.run_sync
             text = await run(view.text, self._catalog, abandon_on_cancel=True, limiter=self._texts)
@@ -109,7 +111,10 @@ class Builds:
         return view.text(self._catalog).encode()
 
     async def _settle(self) -> None:
-        """Let the views be built that take no scan; one that hangs is not waited for."""
+        """Build the views that need no scan, so that their sizes are known.
+
+        Waits for each at most ``_PATIENCE`` seconds, because its source may hang.
+        """
         wanted = [
             view
             for view in self._catalog.views

@@ -1,14 +1,15 @@
-"""Filesystem: names, inodes and errno. Knows no ELF, no kernel, no /dev/mem.
+"""Filesystem: the handlers of FUSE requests for pyfuse3: names, inodes, attributes, reads, errno.
 
-Its boundary is total: a handler raises ``FUSEError`` or nothing, because pyfuse3 ends the mount on
-any other exception. Where a ``Server`` answers reads in C, it is told of every open file, and the
-read handler here is its model.
+Every handler raises ``FUSEError`` or nothing, because pyfuse3 ends the mount on any other exception
+(``total``). If a ``Server`` answers reads in C, each open file is registered with it; the C code
+must then do exactly what the read handler here does.
 
-No handler waits in the one trio thread for a source or for work: ``Builds`` does that in threads.
-And lookup and readdir do not wait at all, because the kernel holds the directory's lock until they
-are answered: whoever looks for another name would wait as well. A size that is not known yet is
-given as 0 that is valid for no time at all, and so the kernel asks getattr, without that lock,
-before it tells anyone.
+All handlers run in one trio thread, and none waits in it for a source: ``Builds`` does the work in
+threads. lookup and readdir do not wait at all, because the kernel holds the directory's lock until
+they are answered, and then every other lookup in the directory would wait, too. They give a size
+that is not known yet as 0 with a timeout of 0, so that the kernel asks getattr, for which it does
+not hold that lock, before it reports the size to anyone. So the first stat of `vmcore-kern` starts
+the scan and waits for it.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
-_END_OF_TIME = 1 << 33  # seconds; stat counts 2^63 nanoseconds, and no kernel says more than 2242
-_READERS = 4  # buffers of a MiB that are kept while nobody reads
-_FOREVER = 86400.0  # seconds that the kernel may keep a name or a size: they never change
+_END_OF_TIME = 1 << 33  # seconds since 1970: the year 2242; more may not fit in 2^63 nanoseconds
+_READERS = 4  # read buffers of 1 MiB that are kept for later reads
+_FOREVER = 86400.0  # seconds that the kernel may cache a name or a size: they never change
 
 
 @dataclass(slots=True)
 class Open:
-    """An open file: a plan's table, or of the text that a live view had when it was opened."""
+    """An open file: the table of its plan; of a live view, that of its text when it was opened."""
 
     name: str
     plan: Plan | None
@@ -82,7 +83,10 @@ def total(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine
 
 
 class Filesystem(pyfuse3.Operations):
-    """The catalog's views, served read-only to whoever mounted them."""
+    """The views of a catalog as read-only files, owned by ``uid`` and ``gid``.
+
+    ``strict``: reads of bad memory give EIO. ``direct_io``: reads bypass the page cache.
+    """
 
     def __init__(
         self,
@@ -103,7 +107,7 @@ class Filesystem(pyfuse3.Operations):
         self._nodes = build_inodes(catalog.views)
         self._open: dict[int, Open] = {}
         self._next_handle = 1
-        self._readers: list[Reader] = []  # those that no read uses
+        self._readers: list[Reader] = []  # free ones
         self.builds = Builds(catalog)
         time = catalog.dump.vmcoreinfo.crash_time or 0
         self._time_ns = time * 10**9 if 0 <= time < _END_OF_TIME else 0
@@ -121,14 +125,14 @@ class Filesystem(pyfuse3.Operations):
         return await self.builds.text(view)
 
     def _size_now(self, view: View | LiveView | None) -> int | None:
-        """The exact size if it is known and will stay so; 0 for what can never be built."""
+        """The size in bytes if it is known and final; None if not; 0 for a view that failed."""
         if view is None:
             return 0
         plan = self._catalog.known(view)
         return plan.size if isinstance(plan, Plan) else None if plan is None else 0
 
     async def _size(self, view: View | LiveView) -> int:
-        """The exact size, waiting for a scan if need be; 0 for what cannot be built."""
+        """The size in bytes; builds the view if need be, which may take a scan; 0 if that fails."""
         if isinstance(view, LiveView):
             return len(await self._text(view))
         try:
@@ -137,12 +141,15 @@ class Filesystem(pyfuse3.Operations):
             return 0
 
     def _stored(self, node: Node, size: int) -> int:
-        """Bytes outside the holes: where they are fewer than ``size``, cp looks for the holes."""
+        """Bytes of ``size`` that are not in holes, for st_blocks.
+
+        cp looks for holes (SEEK_DATA) only if st_blocks is less than the size.
+        """
         plan = self._catalog.known(node.view) if node.view else None
         return plan.table.data_size if isinstance(plan, Plan) else size
 
     async def _attributes(self, node: Node, *, wait: bool) -> pyfuse3.EntryAttributes:
-        """Without ``wait``, a size that takes work is left to be asked for."""
+        """The attributes; without ``wait``, the size is 0 with a timeout of 0 if not yet known."""
         size = self._size_now(node.view)
         if size is None and node.view and wait:
             size = await self._size(node.view)
@@ -158,7 +165,7 @@ class Filesystem(pyfuse3.Operations):
         entry.st_uid, entry.st_gid = self._owner
         entry.st_rdev = 0
         entry.st_size = size or 0
-        entry.st_blksize = MIB  # so that cp and friends ask for as much
+        entry.st_blksize = MIB  # so that cp reads 1 MiB at a time
         entry.st_blocks = -(-self._stored(node, entry.st_size) // 512)
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = self._time_ns
         entry.entry_timeout = _FOREVER
@@ -167,14 +174,14 @@ class Filesystem(pyfuse3.Operations):
 
     @total
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        """Attributes of an inode."""
+        """Attributes of an inode; waits until the size is known."""
         return await self._attributes(self._node(inode), wait=True)
 
     @total
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """Attributes of a name in a directory; never waits for a size."""
+        """Attributes of a name in a directory; does not wait for its size."""
         parent = self._node(parent_inode)
         inode = {b".": parent.inode, b"..": parent.parent}.get(name, parent.children.get(name))
         if inode is None:
@@ -183,14 +190,14 @@ class Filesystem(pyfuse3.Operations):
 
     @total
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        """A directory's handle is its inode."""
+        """Open a directory; its handle is its inode. ENOTDIR for a file."""
         if self._node(inode).view is not None:
             raise pyfuse3.FUSEError(errno.ENOTDIR)
         return inode
 
     @total
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """The names, from the one after ``start_id`` on."""
+        """The names after the first ``start_id`` ones, as many as fit into the reply."""
         names = list(self._node(fh).children.items())
         for i, (name, inode) in enumerate(names[start_id:], start_id + 1):
             entry = await self._attributes(self._node(inode), wait=False)
@@ -199,7 +206,7 @@ class Filesystem(pyfuse3.Operations):
 
     @total
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        """Nothing to count, as procfs: what is no disk must not be reported as a full one."""
+        """No blocks, as in procfs: otherwise monitoring would report a full disk."""
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = 4096
         data.f_namemax = 255
@@ -209,7 +216,11 @@ class Filesystem(pyfuse3.Operations):
 
     @total
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        """Open for reading; EACCES for anything else, EIO for a view that cannot be built."""
+        """Open a file for reading, which builds its view.
+
+        EACCES for another mode, EISDIR for a directory, EIO if the view cannot be built, ENOMEM if
+        memory or descriptors were short.
+        """
         view = self._node(inode).view
         if view is None:
             raise pyfuse3.FUSEError(errno.EISDIR)
@@ -233,15 +244,20 @@ class Filesystem(pyfuse3.Operations):
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer
         self, fh: int, off: int, size: int
     ) -> bytes | memoryview:
-        """The bytes, short only at the end; unreadable ones as zeros, or EIO if strict."""
+        """The bytes at ``off``, fewer than ``size`` only at the end of the file.
+
+        Bytes that cannot be read are zeros and are added to `badpages`; with ``strict``, EIO.
+        """
         try:
             opened = self._open[fh]
             reader = self._readers.pop() if self._readers else Reader()
-            got = reader.read_now(opened.table, off, size)  # a thread costs more than a copy
+            got = reader.read_now(
+                opened.table, off, size
+            )  # starting a thread takes longer than the copy
             if got is None:
                 got = await self.builds.read(reader, opened.table, off, size)
             data, faults = got
-            # The reply is sent before another task can run and take it.
+            # Its buffer may be used again: pyfuse3 sends the reply before another task runs.
             if len(self._readers) < _READERS:
                 self._readers.append(reader)
             if faults and opened.plan:
@@ -255,13 +271,13 @@ class Filesystem(pyfuse3.Operations):
         return data
 
     async def release(self, fh: int) -> None:
-        """Forget an open file."""
+        """Close a file handle."""
         if self._server:
             self._server.close(fh)
         self._open.pop(fh, None)
 
     def collect(self) -> None:
-        """Take over what the server's threads could not read, for ``badpages``."""
+        """Add to `badpages` what the server's threads could not read since the last call."""
         if self._server is None:
             return
         unreadable, lost = self._server.unreadable()

@@ -1,4 +1,4 @@
-"""The names of the mount as a tree of inodes; directories come from the slashes in view names."""
+"""The tree of inodes: a file for each view, and the directories that slashes in its name make."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
     from ..views.catalog import LiveView, View
 
-ROOT = 1  # what FUSE calls the root
-_NONE: dict[bytes, int] = {}  # a file's children
+ROOT = 1  # FUSE_ROOT_ID
+_NONE: dict[bytes, int] = {}  # the children of a file; shared, never changed
 
 
 @dataclass(slots=True)
 class Node:
-    """One file (it has a view) or directory (it has children)."""
+    """A file (``view`` is set) or a directory (``view`` is None; ``children``: name -> inode)."""
 
     inode: int
     view: View | LiveView | None
@@ -25,7 +25,7 @@ class Node:
 
 
 def build_inodes(views: Iterable[View | LiveView]) -> dict[int, Node]:
-    """All nodes by inode."""
+    """The nodes of all files and directories, by inode; the root is ``ROOT``."""
     nodes = {ROOT: Node(ROOT, None, ROOT, {})}
 
     def child(parent: Node, name: bytes, view: View | LiveView | None) -> Node:

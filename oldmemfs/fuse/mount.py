@@ -1,4 +1,4 @@
-"""Mounting: from a catalog to a live file system and back."""
+"""Mounting a catalog, serving it, and unmounting."""
 
 from __future__ import annotations
 
@@ -28,26 +28,30 @@ if TYPE_CHECKING:
 
 _FUSE_CONF = "/etc/fuse.conf"
 _READ_AHEAD_KIB = 1024
-_MOST_WAITING = 4096  # requests; pyfuse3's default, 99 that wait for a scan, would stop the mount
+_MOST_WAITING = 4096  # requests at once; with pyfuse3's default, 99 waiting stats block all others
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class MountSettings:
-    """How to mount."""
+    """What the options say about the mount."""
 
     strict: bool
     direct_io: bool
     allow: frozenset[str]
-    in_c: bool  # reads are answered in C, if this process may mount by itself
+    in_c: bool  # answer reads in C, if this process has the right to call mount(2)
     debug: bool
-    name: str  # what the mount table shows as the source
-    bind: Bind | None = None  # what is mounted over /proc/vmcore as well
+    name: str  # the source in the mount table
+    bind: Bind | None = None  # -o bind=
 
 
 def check_mountpoint(path: str) -> None:
-    """Raise ``UsageError`` for a place where nothing can be mounted, before anything is opened."""
+    """Check, before the dump is opened, that ``path`` can be mounted on.
+
+    Raises ``UsageError`` if an oldmemfs is mounted there or it is no directory, ``SourceError`` if
+    there is no /dev/fuse.
+    """
     if Mount.at(path):
         raise UsageError(
             f"{path}: an oldmemfs is mounted there already: umount {path} first, or give another "
@@ -56,41 +60,47 @@ def check_mountpoint(path: str) -> None:
     if not os.path.isdir(path):
         raise UsageError(f"{path}: not a directory")
     if not os.path.exists("/dev/fuse"):
-        raise SourceError("/dev/fuse: not there; run modprobe fuse (fuse.ko in a capture kernel)")
+        raise SourceError(
+            "/dev/fuse: no such device; run modprobe fuse (a capture kernel's initramfs needs "
+            "fuse.ko)"
+        )
 
 
-def _advice(manner: MountSettings) -> str:
-    """What to do when libfuse's helper refuses to mount."""
+def _advice(settings: MountSettings) -> str:
+    """What to do after libfuse's fusermount3 has refused to mount."""
     words = (read_text(_FUSE_CONF) or "").split("\n")
-    if manner.allow and os.getuid() != 0 and "user_allow_other" not in map(str.strip, words):
-        given = ", ".join(f"-o {word}" for word in sorted(manner.allow))
-        return f"{given} is root's unless {_FUSE_CONF} has a line user_allow_other: add it"
+    if settings.allow and os.getuid() != 0 and "user_allow_other" not in map(str.strip, words):
+        given = ", ".join(f"-o {word}" for word in sorted(settings.allow))
+        return f"{given} needs root, or a line user_allow_other in {_FUSE_CONF}"
     return "oldmemfs --check says what is missing"
 
 
-def _fuse_options(manner: MountSettings) -> set[str]:
+def _fuse_options(settings: MountSettings) -> set[str]:
     options = set(pyfuse3.default_options)
-    options |= {"ro", "nodev", "nosuid", "noexec", "subtype=oldmemfs"} | manner.allow
-    options.add("fsname=" + manner.name.replace("\\", "\\\\").replace(",", "\\,"))
-    if manner.debug:
+    options |= {"ro", "nodev", "nosuid", "noexec", "subtype=oldmemfs"} | settings.allow
+    options.add("fsname=" + settings.name.replace("\\", "\\\\").replace(",", "\\,"))
+    if settings.debug:
         options.add("debug")
     return options
 
 
 def _set_read_ahead(mountpoint: str) -> None:
-    """Let the page cache ask for a MiB at a time; the default 128 KiB halves a copy's speed."""
+    """Set the mount's read-ahead to 1 MiB: with the default of 128 KiB a copy is half as fast."""
     mount = Mount.at(mountpoint)
     if mount:
         try:
             with open(f"/sys/class/bdi/{mount.device}/read_ahead_kb", "w") as knob:
                 knob.write(str(_READ_AHEAD_KIB))
         except OSError:
-            return  # not root: slower, not wrong
+            return  # needs root; without it copies are slower
 
 
 @contextlib.contextmanager
 def _signals(how: int) -> Iterator[None]:
-    """Hold back what ends us (SIG_BLOCK) while something is half mounted, or it would stay so."""
+    """Block the terminating signals (``how`` = SIG_BLOCK), or unblock them, within the block.
+
+    They are blocked while the mount is set up and taken down: a signal then would leave it behind.
+    """
     before = signal.pthread_sigmask(how, _ENDS)
     try:
         yield
@@ -109,7 +119,7 @@ async def _serve(
     async with trio.open_nursery() as nursery:
 
         def stop() -> None:
-            """End, whatever requests still wait for: their callers get an error."""
+            """End serving. Requests that still wait for something are answered with an error."""
             catalog.cancel()
             nursery.cancel_scope.cancel()
 
@@ -150,10 +160,10 @@ async def _serve(
         stop()
 
 
-def _own_mount(mountpoint: str, manner: MountSettings) -> Server | None:
-    """A mount whose reads C answers; None, with a warning, where this process may not make one."""
+def _own_mount(mountpoint: str, settings: MountSettings) -> Server | None:
+    """A mount of our own, with reads answered in C; None and a warning if mount(2) fails."""
     try:
-        return Server(mountpoint, manner.name, everybody=bool(manner.allow))
+        return Server(mountpoint, settings.name, everybody=bool(settings.allow))
     except OSError as error:
         _log.warning("reads are answered in Python, which is slower: %s", error)
         return None
@@ -162,45 +172,52 @@ def _own_mount(mountpoint: str, manner: MountSettings) -> Server | None:
 def mount_and_serve(
     catalog: Catalog,
     mountpoint: str,
-    manner: MountSettings,
+    settings: MountSettings,
     ready: Callable[[], None],
     follow_root: Callable[[], None] | None = None,
 ) -> None:
-    """Mount, call ``ready``, serve until unmounted or told to stop, leave nothing mounted.
+    """Mount, call ``ready``, and serve until somebody unmounts or a signal ends it; then unmount.
 
-    ``mountpoint`` is absolute and without symbolic links. ``follow_root`` is called whenever
-    something was mounted anywhere.
+    ``mountpoint`` is absolute and without symbolic links. ``follow_root`` is called after every
+    change of the mount table. No thread may run yet.
+
+    Raises ``SourceError`` if it cannot be mounted, the error of the bind mount (``Binder.error``),
+    and ``OSError`` if /dev/fuse failed.
     """
     with contextlib.ExitStack() as stack:
-        binder = Binder(manner.bind, mountpoint) if manner.bind else None  # forks: before all else
+        binder = (
+            Binder(settings.bind, mountpoint) if settings.bind else None
+        )  # forks, so it comes first
         if binder:
             stack.callback(binder.end)
         stack.enter_context(_signals(signal.SIG_BLOCK))
-        server = _own_mount(mountpoint, manner) if manner.in_c else None
+        server = _own_mount(mountpoint, settings) if settings.in_c else None
         if server:
             stack.callback(server.stop)
             stack.callback(server.unmount)
         filesystem = Filesystem(
             catalog,
             server,
-            strict=manner.strict,
-            direct_io=manner.direct_io,
+            strict=settings.strict,
+            direct_io=settings.direct_io,
             uid=os.getuid(),
             gid=os.getgid(),
         )
         target = server.pyfuse3_mountpoint() if server else mountpoint
         try:
-            pyfuse3.init(filesystem, target, _fuse_options(manner))
+            pyfuse3.init(filesystem, target, _fuse_options(settings))
         except RuntimeError as error:
-            raise SourceError(f"{mountpoint}: cannot mount ({error}); {_advice(manner)}") from error
+            raise SourceError(
+                f"{mountpoint}: cannot mount ({error}); {_advice(settings)}"
+            ) from error
         stack.callback(pyfuse3.close, unmount=server is None)
         if binder:
             stack.callback(binder.unbind)
         if server:
-            server.start(strict=manner.strict)
+            server.start(strict=settings.strict)
         if os.getuid() == 0:
             hide_process()
-        if not manner.direct_io:
+        if not settings.direct_io:
             _set_read_ahead(mountpoint)
         trio.run(_serve, catalog, filesystem, server, binder, ready, follow_root)
         if binder and binder.error:

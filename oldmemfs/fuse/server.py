@@ -1,13 +1,14 @@
-"""Server: our own hold on /dev/fuse, and C threads that answer reads there without Python.
+"""Server: a mount made without libfuse, in which C threads answer reads without Python.
 
 ::
 
     kernel --/dev/fuse--> C threads --reads of open files--> kernel
                               |
-                              +--the rest--> socket pair --> pyfuse3
+                              +--all other requests--> socket pair --> pyfuse3
 
-pyfuse3 takes its end of the pair for the device: libfuse documents ``/dev/fd/N`` as a mount point
-for a descriptor that somebody else has mounted. It does not unmount such a one: ``unmount`` does.
+The C threads read /dev/fuse. They pass all requests but reads of registered files to pyfuse3, which
+takes its end of the socket pair for the device: libfuse documents ``/dev/fd/N`` as a mount point
+for a descriptor that is mounted already. libfuse does not unmount such a mount; ``unmount`` does.
 """
 
 from __future__ import annotations
@@ -25,24 +26,25 @@ if TYPE_CHECKING:
     from ..maps.table import Table
 
 DEVICE = "/dev/fuse"
-_SO_SNDBUFFORCE = 32  # asm-generic/socket.h: beyond net.core.wmem_max
-_ROOM = 2 * MAX_READ  # of the socket pair: its largest message is a read that Python answers
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h: SO_SNDBUF without the limit net.core.wmem_max
+_ROOM = 2 * MAX_READ  # bytes of the socket buffers; the largest message is an answer to a read
 _MOST_THREADS = 4
-_left: list[object] = []  # what threads may still read that a source does not let go
+# Tables that threads may still read after ``stop``, because a source hangs: never freed.
+_left: list[object] = []
 
 
 class Mount(NamedTuple):
-    """A mounted oldmemfs: where, and as which device."""
+    """A mounted oldmemfs: its mount point and its device number."""
 
     path: str
     device: str  # MAJOR:MINOR
 
     @staticmethod
     def at(path: str) -> Mount | None:
-        """The topmost mount on a path, if it is an oldmemfs.
+        """The topmost mount on ``path`` if it is an oldmemfs, else None.
 
-        From mountinfo, because a stat of the mount would wait for this very process. Raises
-        ``OSError`` if that cannot be read.
+        Looks into mountinfo, because a stat of our own mount would wait for this process itself.
+        Raises ``OSError`` if mountinfo cannot be read.
         """
         mounts = mounts_at(path)
         if not mounts or "fuse.oldmemfs" not in mounts[-1]:
@@ -56,15 +58,16 @@ def _check(result: int, what: str) -> None:
 
 
 class Server:
-    """A mount of our own: made, served by threads between ``start`` and ``stop``, unmounted."""
+    """A mount of our own: made by the constructor, served from ``start`` to ``stop``."""
 
     def __init__(self, mountpoint: str, source: str, *, everybody: bool) -> None:
-        """Mount; reads wait until the threads and pyfuse3 serve.
+        """Mount ``source`` on ``mountpoint``; with ``everybody``, for all users (allow_other).
 
-        Raises ``OSError`` where that takes more than this process may do.
+        Requests wait until ``start`` was called and pyfuse3 runs. Raises ``OSError`` if mount(2)
+        fails, for instance without root.
         """
         self._server = ffi.NULL
-        self._tables: dict[int, Table] = {}  # that C may read
+        self._tables: dict[int, Table] = {}  # by handle; C reads them, so they must stay alive
         self._unreadable = ffi.new("struct om_unreadable[]", lib.OM_UNREADABLE_MAX)
         self._lost = ffi.new("uint64_t *")
         with contextlib.ExitStack() as stack:
@@ -84,11 +87,11 @@ class Server:
             self._unstarted = stack.pop_all()
 
     def pyfuse3_mountpoint(self) -> str:
-        """What to give to ``pyfuse3.init``, which closes it in ``pyfuse3.close``."""
+        """The mount point for ``pyfuse3.init``; ``pyfuse3.close`` closes its descriptor."""
         return f"/dev/fd/{self._theirs.detach()}"
 
     def start(self, *, strict: bool) -> None:
-        """Start the threads: after the last fork. Raises ``OSError``."""
+        """Start the threads. No fork may follow. Raises ``OSError`` if they cannot be started."""
         threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
         server = lib.om_server_start(self._device, self._ours.fileno(), threads, strict)
         if server == ffi.NULL:
@@ -99,39 +102,45 @@ class Server:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to serve: unmounted, or the device failed."""
+        """Whether the mount was unmounted, or /dev/fuse failed."""
         return bool(lib.om_server_ended(self._server))
 
     def check(self) -> None:
-        """Raise ``OSError`` if the device failed."""
+        """Raise ``OSError`` if /dev/fuse failed."""
         _check(lib.om_server_ended(self._server), DEVICE)
 
     @property
     def wake(self) -> int:
-        """A descriptor: readable when there are faults worth a word, or when it has ended."""
+        """An eventfd that is readable when there are new faults, or when serving has ended."""
         return int(lib.om_server_wake(self._server))
 
     def open(self, handle: int, inode: int, table: Table) -> None:
-        """Answer reads of ``handle`` from ``table``, until ``close``."""
+        """Let C answer reads of the open file ``handle`` from ``table``, until ``close``.
+
+        Raises ``OSError`` (ENOMEM).
+        """
         _check(lib.om_server_open(self._server, handle, inode, table.handle), "open")
         self._tables[handle] = table
 
     def close(self, handle: int) -> None:
-        """Forget a handle; when this returns nobody reads its table."""
+        """End that for ``handle``; returns when no thread reads its table any more."""
         lib.om_server_close(self._server, handle)
         self._tables.pop(handle, None)
 
     def unreadable(self) -> tuple[list[tuple[int, Fault]], int]:
-        """Inode and range of what could not be read since the last call; bytes not listed."""
+        """What could not be read since the last call: (inode, range) each, and the lost bytes.
+
+        Lost are bytes of faults for which the list of ``OM_UNREADABLE_MAX`` had no room.
+        """
         count = lib.om_server_unreadable(self._server, self._unreadable, self._lost)
         found = [(m.node, Fault(m.offset, m.size)) for m in self._unreadable[0:count]]
         return found, int(self._lost[0])
 
     def unmount(self) -> None:
-        """Leave nothing mounted that is ours.
+        """Unmount, if our mount is the topmost one on its mount point.
 
-        Where nobody can tell what is mounted, for lack of memory or descriptors, take ours to be
-        the topmost one: it would be left dead.
+        If mountinfo cannot be read, for lack of memory or descriptors, our mount is assumed to be
+        the topmost one: otherwise a mount without a daemon would be left.
         """
         try:
             ours = self._mount is not None and Mount.at(self._mount.path) == self._mount
@@ -141,7 +150,7 @@ class Server:
             lib.om_umount(os.fsencode(self._mount.path))
 
     def stop(self) -> None:
-        """End the threads and let the device go: whoever still waits gets an error."""
+        """End the threads and close /dev/fuse: requests that still wait get an error."""
         if self._server == ffi.NULL:
             self._unstarted.close()
         elif lib.om_server_stop(self._server):
@@ -149,7 +158,7 @@ class Server:
 
 
 def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-    """A socket pair that takes our largest message at once, whatever wmem_max is."""
+    """A socket pair whose buffers hold our largest message, also if wmem_max is smaller."""
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in pair:
         stack.callback(end.close)

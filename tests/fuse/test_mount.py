@@ -319,7 +319,10 @@ def test_allow_other_for_others_needs_a_line_in_fuse_conf(
     for text, missing in (("#user_allow_other\n", True), ("x\nuser_allow_other\n", False)):
         conf.write_text(text)
         told = mount_module._advice(manner)
-        assert told.startswith(f"-o allow_other is root's unless {conf} has") == missing
+        assert (
+            told.startswith(f"-o allow_other needs root, or a line user_allow_other in {conf}")
+            == missing
+        )
 
 
 def test_a_failing_mount_leaves_nothing(case: Case) -> None:
