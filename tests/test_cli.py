@@ -248,7 +248,7 @@ def test_check_in_a_capture_kernel_is_about_its_old_memory(
         monkeypatch.setattr(check, "_source", lambda _, told=readable: (told, "source"))
         status, told, lines = verdicts(capsys)
         assert (status, told[1]) == (int(not readable), verdict)
-        assert "ok   the crash's ELF header is at 0x8000, says elfcorehdr=" in lines
+        assert "ok   the crash's ELF header is at 0x8000, according to elfcorehdr=" in lines
 
 
 def test_check_by_the_command() -> None:
