@@ -41,6 +41,12 @@ def test_named_files_are_there(path: Path) -> None:
     assert [n for n in named if "NAME" not in n and not (ROOT / n).exists()] == []
 
 
+def test_the_machines_modules_are_there() -> None:
+    folder = ROOT / "tests/vm"
+    named = re.findall(r"`([\w/.]+\.(?:py|sh))", (folder / "README.md").read_text())
+    assert [n for n in named if not (folder / n).exists() and not (ROOT / n).exists()] == []
+
+
 def test_the_readme_is_short() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 160

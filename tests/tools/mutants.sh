@@ -67,6 +67,7 @@ for module; do
     } >"$work/setup.cfg"
     (
         cd "$work"
+        # shellcheck disable=SC3045 # dash and bash have it
         ulimit -d 2097152 # KiB: a change may make a loop that takes all memory
         "$python" -m mutmut run --max-children 1 >run.log 2>&1 || {
             tr '\r' '\n' <run.log | tail -5 >&2
