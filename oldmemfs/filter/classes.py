@@ -1,7 +1,7 @@
-"""Pages: which pages of a dead kernel's memory are kept at a dump level.
+"""Which pages of a dead kernel's memory are kept at a dump level, and the class of the others.
 
-The struct pages of its sections become tables (as a file's layout does), C sweeps over them:
-``csrc/sweep.c``. In doubt a page is kept, and counted.
+Python makes tables of where the struct pages of each section lie; ``csrc/sweep.c`` reads them and
+decides. A page in doubt is kept and counted.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from .sections import Section
 
 MAX_LEVEL = 31
-LONG = 256  # a run of so many zero pages is left out; makedumpfile's number for excluded runs
-MAX_ZEROS = 16384  # such runs; what is more stays in
+LONG = 256  # pages: shorter runs of zero pages stay in the file; makedumpfile's PFN_EXCLUDED
+MAX_ZEROS = 16384  # at most so many long runs of zero pages are left out; the rest stays
 _LARGEST_PAGE = 1 << 16
 
 
 class Class(IntEnum):
-    """Why a page is left out, or kept although something is odd (``enum om_class``)."""
+    """Why a page is left out, or is kept in doubt (``enum om_class`` in csrc/oldmem.h)."""
 
     ZERO = lib.OM_ZEROED
     CACHE = lib.OM_CACHE
@@ -50,32 +50,32 @@ class Class(IntEnum):
 
 
 class Watch:
-    """A scan, as other threads may watch and end it."""
+    """A running scan: other threads read its progress here, and can cancel it."""
 
     def __init__(self) -> None:
         self.job = ffi.new("struct om_job *")
-        self.total = 0  # pages, each counted once a pass
+        self.total = 0  # pages, counted once for each pass over them
 
     @property
     def done(self) -> int:
-        """How many pages of ``total`` the scan is through with."""
+        """How many pages of ``total`` are done."""
         return int(self.job.done)
 
     def cancel(self) -> None:
-        """Make the scan end soon, with an error."""
+        """End the scan soon; ``classify`` then raises ``OldmemError``."""
         self.job.cancel = 1
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The pages of a memory, told apart."""
+    """What ``classify`` found."""
 
     level: int
     kept: PageMask
-    zeros: tuple[Range, ...]  # long runs of kept pages, all zero, that ``kept`` is without: pfns
+    zeros: tuple[Range, ...]  # pfns: long runs of zero pages; their bits in ``kept`` are cleared
     counts: dict[Class, int]  # pages
     no_section: int  # pages kept because the kernel has no struct page for them
-    gaps: tuple[str, ...]  # rules that are off
+    gaps: tuple[str, ...]  # rules that are off, a sentence each
 
 
 def classify(
@@ -89,14 +89,16 @@ def classify(
     *,
     long: int = LONG,
 ) -> Classes:
-    """The kept pages of ``loads``, which are what the dump has of ``memory``, in bytes.
+    """Decide for each page that is both in ``loads`` and in ``memory`` whether it is kept.
 
-    ``free`` are free blocks that no struct page tells of, as pfns.
+    ``loads`` are the dump's PT_LOADs, as byte ranges of the dead kernel's physical addresses.
+    ``free`` are free blocks that the free lists name and struct pages do not mark, as pfns.
+    ``long`` is the number of pages from which a run of zero pages is left out.
 
-    All addresses are the dead kernel's. Takes its time: call it in a thread.
+    It reads all struct pages, and at an odd level all kept pages: call it in a thread.
 
-    Raises ``FormatError`` for more memory than can be true, ``OldmemError`` when it is cancelled or
-    there is no room for its bits.
+    Raises ``FormatError`` for more memory than any machine has, ``OldmemError`` when cancelled or
+    when too little memory is left for the bitmap (one bit per page).
     """
     assert 0 <= level <= MAX_LEVEL, level
     watch = watch or Watch()
@@ -125,14 +127,14 @@ def classify(
 
 
 def _padded(memory: Memory) -> Iterator[Row]:
-    """All of memory; what is missing of a page of which only a part is there is taken for zeros."""
+    """The rows of all memory; where only a part of a page is present, the rest counts as zeros."""
     for row in memory.rows(0, memory.end, 0):
         yield row._replace(kind=Kind.ZERO) if row.kind is Kind.HOLE else row
     yield Row(memory.end, _LARGEST_PAGE, Kind.ZERO)
 
 
 def _both(a: Sequence[Range], b: Sequence[Range]) -> list[Range]:
-    """What two sorted lists of disjoint ranges share."""
+    """The intersection of two sorted lists of disjoint ranges."""
     shared, i, j = [], 0, 0
     while i < len(a) and j < len(b):
         if both := intersect(a[i], b[j]):
@@ -152,7 +154,7 @@ def _sweep(
     kept: PageMask,
     job: ffi.CData,
 ) -> int:
-    """Sweep in batches; returns how many pages have a struct page."""
+    """Sweep over the sections in batches; returns how many pages belong to a section."""
     numbers = _numbers(rules, level)
     batch = Batch(memory, rules.size)
     covered = 0
@@ -188,20 +190,21 @@ def _check(result: int) -> None:
 
 
 def _numbers(rules: Rules, level: int) -> ffi.CData:
-    """``struct om_rules``."""
+    """The rules as C's ``struct om_rules``; what is not known is 0 there."""
     n = ffi.new("struct om_rules *")
     n.level, n.size, n.word = level, rules.size, rules.word
     n.swap = rules.big_endian != (sys.byteorder == "big")
     n.flags = rules.flags
     n.head, n.tail_bit = rules.head or 0, rules.head is not None
     n.mapping, n.anon_bit = rules.mapping or 0, rules.mapping is not None
-    n.mapcount, n.private_ = rules.mapcount or 0, rules.private or 0  # without: no types
+    # Where these two are not known, rules.types or rules.orders is empty: C reads neither.
+    n.mapcount, n.private_ = rules.mapcount or 0, rules.private or 0
     if rules.order:
         n.order, n.order_width = rules.order
     bits = {name: 1 << bit for name, bit in rules.bits.items()}
     n.head_bit = rules.head_mask
     n.slab, n.hwpoison = bits.get("slab", 0), bits.get("hwpoison", 0)
-    if rules.mapping is not None:  # without it no cache page can be told from a user's
+    if rules.mapping is not None:  # without it page cache and anonymous pages look the same
         n.lru, n.private_bit, n.swapcache = bits["lru"], bits["private"], bits["swapcache"]
         n.swapbacked = bits.get("swapbacked", 0)
     if "hugetlb" in rules.types:

@@ -1,9 +1,10 @@
-"""Musts: memory without which a dump is worth little, looked up in the dead kernel by address.
+"""Essential memory: pages that every reader of a dump needs, checked after each scan.
 
-What VMCOREINFO has a symbol for, the log, the root of the page tables, and the struct pages. After
-a scan each of its pages must still be there; one that is not is put back, and reported. They are
-looked up and checked a few thousand at a time: with hugetlb's vmemmap optimisation the struct
-pages alone lie in 4,096 pieces for each GiB of memory.
+These are the symbols in VMCOREINFO, the log, the root of the page tables, and the struct pages. If
+the scan has excluded one of their pages, the page is kept after all, and that is reported.
+
+They are looked up and checked a few thousand at a time, to bound memory: with hugetlb's vmemmap
+optimisation the struct pages alone lie in 4,096 pieces for each GiB of memory.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from ..maps.pagemask import PageMask
     from .memmap import MemMap
 
-_AT_ONCE = 4096  # must-haves that are in memory at a time
-_PIECE = 1 << 16  # pages looked at in one go
+_AT_ONCE = 4096  # essentials that are held in memory at a time
+_PIECE = 1 << 16  # pages checked at a time
 
 
 class Essential(NamedTuple):
@@ -36,9 +37,9 @@ class Essential(NamedTuple):
 
 
 class Essentials:
-    """All that is known to be needed, anew each time it is iterated over.
+    """The essential memory of a kernel; each iteration looks it up again.
 
-    What cannot be found is passed over, and named in ``doubts``.
+    What cannot be found is left out; ``doubts`` then says what and why.
     """
 
     def __init__(self, kernel: Kernel, maps: Iterable[MemMap], kept: PageMask) -> None:
@@ -62,7 +63,10 @@ class Essentials:
                 yield from self._virtual("struct pages", virt, near.size * part.struct_size)
 
     def _log(self) -> list[tuple[int, int]]:
-        """Where the log is. Page tables may make one page of memory a log of any length."""
+        """Where the log is, as (virt, size).
+
+        Hostile page tables can map one page many times, so a log larger than memory is refused.
+        """
         try:
             places = log_places(self._kernel, self._kernel.info)
             most = self._kept.pages << self._kept.page_shift
@@ -70,7 +74,7 @@ class Essentials:
                 if size > most:
                     raise FormatError(f"a log of {size:#x} bytes in {most:#x} of memory", virt)
         except (FaultError, FormatError) as error:
-            self.doubts.append(f"whether all of the log was kept is not known: {error}")
+            self.doubts.append(f"could not check that the whole log was kept: {error}")
             return []
         return places
 
@@ -78,20 +82,21 @@ class Essentials:
         before = None
         for extent in self._kernel.extents(virt, size):
             phys, step = extent
-            if phys is not None and extent != before:  # huge pages' tails share their struct pages
+            # With the vmemmap optimisation the tails of a huge page share one page of structs.
+            if phys is not None and extent != before:
                 yield Essential(name, Range(phys, phys + step))
             before = extent
 
 
 class Checked(NamedTuple):
-    """What became of must-haves, a line for each kind."""
+    """What the check of essential memory found, a sentence for each kind of memory."""
 
-    restored: list[str]  # had been excluded
-    outside: list[str]  # in no PT_LOAD, so that the dump cannot have them
+    restored: list[str]  # pages that the scan had excluded; they are kept now
+    outside: list[str]  # memory in no PT_LOAD: the dump cannot have it
 
 
 def restore(kept: PageMask, zeros: Sequence[Range], needed: Iterable[Essential]) -> Checked:
-    """Put back what of ``needed`` was excluded, but for ``zeros``."""
+    """Set the bits of ``needed`` in ``kept``, except for ``zeros``: the file has those anyway."""
     counts: dict[str, int] = {}
     first: dict[str, int] = {}
     outside: dict[str, None] = {}
@@ -111,7 +116,7 @@ def restore(kept: PageMask, zeros: Sequence[Range], needed: Iterable[Essential])
 
 
 def _merged(needed: Iterable[Essential], page_shift: int) -> Iterator[tuple[str, Range]]:
-    """Their pages, each once a batch, in pieces of a bounded length."""
+    """The pages of ``needed`` by name: in each batch every page once, in pieces of bounded size."""
     for name, group in groupby(needed, attrgetter("name")):
         while batch := [must.bytes for must in islice(group, _AT_ONCE)]:
             for pages in pages_of(batch, page_shift):

@@ -1,6 +1,6 @@
-"""Filtered: a dump at a dump level, from the scan to the file.
+"""Filtered: a dump at a dump level, from the scan to the layout of the file.
 
-kernel -> memory map -> classes -> must-haves put back -> layout; each step says what it doubts.
+kernel -> memory map -> classes -> check of essential memory -> layout; each step may report doubts.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from .classes import Watch
     from .memmap import MemMap
 
-_MOST_ZEROS = 1024  # times what the dump holds: struct pages alone are a 512th of memory, or more
+_MOST_ZEROS = 1024  # zeros per byte of data: in a true dump struct pages alone are a 512th or more
 _DOUBTS = {
     Class.NO_STRUCT: "their struct page cannot be read",
-    Class.BAD_ORDER: "they are marked free, of an order that there is not",
-    Class.ODD_TYPE: "their type is a free page's, with bits beside it that are not known",
+    Class.BAD_ORDER: "they are marked free, but with an invalid order",
+    Class.ODD_TYPE: "their page type is a free page's, but unknown bits are set beside it",
     Class.NO_BYTES: "they cannot be read, so they may or may not be zero",
 }
 
@@ -46,12 +46,12 @@ class Filtered:
 
     classes: Classes
     core: FilteredCore
-    restored: tuple[str, ...]  # must-haves that had been excluded
-    others: tuple[str, ...]  # what the steps before and after the scan had to say
+    restored: tuple[str, ...]  # essential memory that the scan had excluded
+    others: tuple[str, ...]  # doubts of the steps before and after the scan
 
     @property
     def doubts(self) -> list[str]:
-        """What was kept, or may be wrong, and why."""
+        """What is kept without being needed, or may be wrong, and why; a sentence each."""
         counts = self.classes.counts
         found = [f"{counts[c]} pages are kept: {why}" for c, why in _DOUBTS.items() if counts[c]]
         if self.classes.no_section:
@@ -59,10 +59,10 @@ class Filtered:
         return [*found, *self.classes.gaps, *self.others, *self.restored, *self.core.remarks]
 
     def report(self) -> str:
-        """Pages by class, line by line in the order and words of makedumpfile --show-stats.
+        """Pages by class, with the lines, order and words of makedumpfile's --show-stats.
 
-        Behind its hexadecimal numbers stand the same in decimal, and as a size.
-        Its "Original pages" counts what two PT_LOADs hold (the kernel's text) twice.
+        Each hexadecimal number is followed by the same in decimal, and as a size. One difference:
+        makedumpfile's "Original pages" counts a page twice that two PT_LOADs hold (kernel text).
         """
         counts, kept = self.classes.counts, self.classes.kept
         zero = counts[Class.ZERO]
@@ -96,9 +96,9 @@ class Filtered:
 def filtered(
     kernel: Kernel, header: Header, notes: bytes, level: int, watch: Watch | None = None
 ) -> Filtered:
-    """The dump of ``header``'s PT_LOADs at ``level``; takes its time: call it in a thread.
+    """The dump of ``header``'s PT_LOADs at ``level``; it reads much memory: call it in a thread.
 
-    Raises ``FormatError`` when the kernel's memory map is not understood: nothing is pretended.
+    Raises ``FormatError`` when the kernel's memory map is not understood: no file is made then.
     """
     _check_claims(kernel.memory)
     maps = memory_map(kernel)
@@ -124,15 +124,15 @@ def filtered(
 
 
 def _offline(maps: list[MemMap], kept: PageMask) -> Iterator[str]:
-    """Offline memory is in the header as long as it is not removed, and nobody has emptied it."""
+    """Offline memory stays in the header until it is removed, and nothing clears its content."""
     pages = sum(kept.count(Range(m.pfn, m.end)) for m in maps if not m.online)
     if pages:
-        yield (f"{pages} pages are kept: their memory was offline at the crash, and holds what it "
-               "held before, copies of users' pages too")  # fmt: skip
+        yield (f"{pages} pages are kept: their memory was offline at the crash; it still holds old "
+               "content, also of user pages")  # fmt: skip
 
 
 def _missing(loads: list[Range], kept: PageMask) -> Iterator[str]:
-    """A truncated source does not hold all that its header speaks of."""
+    """Pages that the header names and a truncated source does not hold."""
     missing = sum(r.size for r in pages_of(loads, kept.page_shift)) - kept.pages
     if missing:
         yield (f"{missing} pages of the PT_LOADs are missing in the source, so they are in no "
@@ -140,10 +140,10 @@ def _missing(loads: list[Range], kept: PageMask) -> Iterator[str]:
 
 
 def _check_claims(memory: Memory) -> None:
-    """Refuse a file of a few bytes that claims terabytes of zeros, which nobody could scan."""
+    """Refuse a small file that claims terabytes of zeros: a scan would take hours."""
     total = sum(r.size for r in memory.held)
     if memory.zeros > _MOST_ZEROS * (total - memory.zeros):
         raise FormatError(
-            f"the program headers claim {memory.zeros:#x} bytes of zeros beside "
-            f"{total - memory.zeros:#x} that are there: no kernel is so small"
+            f"the program headers claim {memory.zeros:#x} bytes of zeros (p_filesz 0) and only "
+            f"{total - memory.zeros:#x} bytes of data: this is no dump of a kernel"
         )

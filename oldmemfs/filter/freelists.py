@@ -1,7 +1,8 @@
-"""Free lists: the free blocks of memory, where struct pages do not tell them.
+"""Free lists: the free blocks of memory, for kernels whose free struct pages cannot be recognised.
 
-Kernels export the mark of a free page since 3.10 or so; in one that does not, its page allocator's
-own lists are walked, as makedumpfile does then::
+Since about 3.10 VMCOREINFO says how a free page is marked (NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE),
+OFFSET(page._mapcount) and OFFSET(page.private)). Without that the lists of the page allocator are
+walked, as makedumpfile does::
 
     node       node_data[i] (pgdat_list on ia64), or contig_page_data
       zone       node_zones[0 .. nr_zones]
@@ -9,9 +10,10 @@ own lists are walked, as makedumpfile does then::
           list       free_list[0 .. LENGTH(free_area.free_list)]: one for each migrate type
             block      page.lru of its first struct page
 
-The crash may have caught a list half changed. An entry counts only if it is a struct page, points
-back to the one before it, and is where a block of its order may begin; else the rest of the list is
-kept. So no entry comes twice, and no walk goes round in circles.
+The crash may have interrupted a change of a list. An entry is accepted only if it is a struct page,
+its ``prev`` points to the entry before it, and its pfn is aligned to the order; else the walk of
+that list ends and the rest of its pages is kept. The ``prev`` check also means that no entry is
+seen twice and every walk ends.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
     from .memmap import MemMap
 
 _MAX_ZONES = _MAX_TYPES = 16
-_MAX_STRUCT = 1 << 20  # of a zone or a node
-_MAX_LISTS = 1 << 18  # 1024 nodes of two zones have 135,168
+_MAX_STRUCT = 1 << 20  # bytes of a zone or a node
+_MAX_LISTS = 1 << 18  # 1,024 nodes with two zones each have 135,168
 _virt = attrgetter("virt")
 
 
@@ -51,7 +53,7 @@ class _StructArray(NamedTuple):
 
 
 class FreeLists:
-    """The free lists of a kernel; nothing is read before they are walked."""
+    """The free lists of a kernel; only ``blocks`` reads memory."""
 
     def __init__(self, kernel: Kernel, maps: list[MemMap]) -> None:
         self._kernel = kernel
@@ -59,7 +61,7 @@ class FreeLists:
         self._broken: list[OldmemError] = []
 
     def blocks(self) -> Iterator[Range]:
-        """The free blocks as pfns, each once; of a list that is broken those before the break."""
+        """The free blocks as pfns, each once; of a broken list those before the broken entry."""
         self._broken.clear()
         heads: dict[int, int] = {}
         try:
@@ -78,7 +80,7 @@ class FreeLists:
 
     @property
     def doubts(self) -> list[str]:
-        """What the last walk did not believe."""
+        """What the last walk could not read or did not accept, in one sentence."""
         if not self._broken:
             return []
         count, first = len(self._broken), self._broken[0]
@@ -110,7 +112,7 @@ class FreeLists:
             before, at = at, following
 
     def _pfn(self, virt: int) -> int | None:
-        """The page that has its struct page there."""
+        """The page whose struct page is at ``virt``; None if there is none."""
         i = bisect_right(self._maps, virt, key=_virt) - 1
         if i < 0:
             return None

@@ -28,9 +28,10 @@ MAX_NODES = 4096
 
 @dataclass(frozen=True, slots=True, order=True)
 class MemMap:
-    """``count`` frames from ``pfn`` on: an array of struct pages at ``virt``.
+    """The array of struct pages at ``virt``, for ``count`` page frames from ``pfn`` on.
 
-    A sweep over it starts anew at each multiple of ``section_pages``; 0: only at its start.
+    ``section_pages`` is the number of pages in a section: the sweep starts again at each multiple
+    of it. 0: the array is one section.
     """
 
     pfn: int
@@ -38,7 +39,7 @@ class MemMap:
     virt: int
     struct_size: int
     section_pages: int
-    online: bool = True  # False: its memory was taken offline before the crash, or never in use
+    online: bool = True  # False: its memory was offline at the crash
 
     @property
     def end(self) -> int:
@@ -54,7 +55,13 @@ class MemMap:
 def memory_map(kernel: Kernel) -> list[MemMap]:
     """Where the kernel's struct pages are; ``FormatError`` if that is not understood.
 
-    The order of the questions is makedumpfile's: NUMA kernels of every model have node_data.
+    The memory model is the first that fits, in makedumpfile's order:
+
+    ============= ===================================================================
+    DISCONTIGMEM  node_data (or pgdat_list) and OFFSET(pglist_data.node_mem_map)
+    SPARSEMEM     SYMBOL(mem_section); NUMA kernels of this model have node_data too
+    FLATMEM       SYMBOL(mem_map)
+    ============= ===================================================================
     """
     info = kernel.info
     size = info.need("SIZE(page)", among=range(4, _MAX_STRUCT + 1, 4))
@@ -134,7 +141,7 @@ def _node_span(kernel: Kernel, node: int) -> tuple[int, int] | None:
 
 def _map(kernel: Kernel, first: int, end: int, virt: int, size: int) -> MemMap:
     if virt < kernel.arch.kernel_base or virt % 4:
-        raise FormatError("a mem_map that is no kernel address", virt)
+        raise FormatError("mem_map points to no kernel address", virt)
     return MemMap(first, end - first, virt, size, 0)
 
 

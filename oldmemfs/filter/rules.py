@@ -1,26 +1,30 @@
-"""Rules: what VMCOREINFO says of struct page, as the numbers by which C tells pages apart.
+"""Rules: what VMCOREINFO says about struct page, as the numbers that C needs to classify pages.
 
-Keys decide, never versions; only the widths of two fields before 6.6 and the question whether tail
-pages could be told at all have no key. A rule whose numbers are missing is off, its pages are kept,
-and ``gaps`` says so; free pages are looked for in ``freelists`` then.
+The keys decide, not the kernel's version, with two exceptions that have no key: the widths of two
+fields before 6.6, and whether a kernel marks tail pages at all (since 4.4). A rule whose numbers
+are missing is off: its pages are kept, and ``gaps`` says so. If it is the rule for free pages, the
+free lists are walked instead (``freelists``).
 
 ======================================= ==================================================
 key                                     kernels
 ======================================= ==================================================
-page.compound_head                      4.4 .. 7.0; from 7.1 on page.compound_info
-page.compound_order, .compound_dtor     4.4 .. 6.2, u16 each until 4.15, then u8
-folio._folio_order, ._folio_dtor        6.3 .. 6.5, u8, counted from the head's struct page
-NUMBER(PG_hugetlb)                      6.6 .. 6.8: a bit of the second page's flags
-NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)     6.9, and stable 6.6.y: a page type of the head
-NUMBER(PG_swapbacked)                   4.17 and stable: needed since PG_swapcache is shared (4.10)
-NUMBER(PG_slab)                         .. 6.9; then NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)
+page.compound_head                      4.4 .. 7.0; page.compound_info since 7.1 (d50569612c29)
+page.compound_order, .compound_dtor     4.4 .. 6.2; u16 before 4.16 (036e7aa49fb2), then u8
+folio._folio_order, ._folio_dtor        6.3 (1c5509be58f6) .. 6.5; u8, offsets from the head
+NUMBER(PG_hugetlb)                      6.6 (9c5ccf2db04b) .. 6.8: a bit of the second page's flags
+NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)     6.9 (d99e3140a4d3) and stable 6.6.y: the head's page type
+NUMBER(PG_swapbacked)                   4.17 and stable; needed since 4.10 (6326fec1122c), where
+                                        PG_swapcache shares its bit with another flag
+NUMBER(PG_slab)                         .. 6.9
+NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)        6.10 (46df8e73a4a3)
 NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)     5.0
 NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)  6.16
 ======================================= ==================================================
 
-Where makedumpfile drops a page that the kernel needs, it is kept here: 6.6's huge page bit is
-believed only of the orders that huge pages have (drivers leave anything in those flags; its issue
-21 lost an IDT), and tails are told by compound_info on 7.1 (its 1.7.8 takes them for heads).
+In two cases makedumpfile excludes pages that the kernel needs, and they are kept here. In 6.6 the
+huge page bit counts only for orders that huge pages have: drivers leave any value in those flags
+(makedumpfile's issue 21: an IDT was lost). In 7.1 tail pages are recognised by compound_info, a
+key that makedumpfile up to 1.7.9 does not know; it then excludes tail pages on their own.
 """
 
 from __future__ import annotations
@@ -35,16 +39,16 @@ if TYPE_CHECKING:
 
     from ..kernel.vmcoreinfo import Vmcoreinfo
 
-MAX_ORDERS = 32  # no kernel has free blocks of so many orders
+MAX_ORDERS = 32  # kernels have 11 orders of free blocks, 14 with 64 KiB pages on arm64
 _MAX_STRUCT = 4096
 _ANY_ORDER = (1 << 64) - 2  # a huge page has more than one page
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Offsets in a struct page, bits of its flags, values of its type; None: not known."""
+    """Offsets in a struct page, bits of its flags, values of its page type; None: not known."""
 
-    size: int  # of a struct page
+    size: int  # bytes of a struct page
     word: int  # bytes in an unsigned long
     big_endian: bool
     page_shift: int
@@ -55,10 +59,10 @@ class Rules:
     head: int | None  # the word whose bit 0 marks a tail; None before 4.4
     order: tuple[int, int] | None  # offset in the second page, width
     dtor: tuple[int, int, int] | None  # offset in the second page, width, hugetlb's value
-    orders: int  # how many orders free blocks come in; 0: not known
-    bits: dict[str, int]  # bit numbers of flags, by name; absent: not known
-    head_mask: int  # of flags
-    types: dict[str, int]  # values of _mapcount, as u32
+    orders: int  # free blocks have orders 0 .. orders - 1; 0: free pages cannot be recognised
+    bits: dict[str, int]  # bit numbers in flags, by name; absent: not known
+    head_mask: int  # the bits of flags that mark a head
+    types: dict[str, int]  # the values of _mapcount that are a page type, as u32
     hugetlb_orders: int = _ANY_ORDER
     gaps: tuple[str, ...] = field(default=())
 
@@ -71,10 +75,9 @@ class Rules:
         big_endian: bool,
         huge_orders: Mapping[int, Sequence[int]],
     ) -> Rules:
-        """The rules of the kernel that wrote ``info``; ``huge_orders`` are its ``Arch``'s.
+        """The rules of the kernel that wrote ``info``; ``huge_orders`` is its ``Arch``'s.
 
-        Raises ``FormatError`` when its struct page is not understood at all: then nothing may be
-        left out.
+        Raises ``FormatError`` when struct page is not understood: then no page can be left out.
         """
         size = info.need("SIZE(page)", among=range(2 * word, _MAX_STRUCT + 1, 4))
         flags = info.need("OFFSET(page.flags)", among=range(size - word + 1))
@@ -97,8 +100,8 @@ class Rules:
         if mapcount is None:
             types = {}
         if order is None and "hugetlb" not in bits and "hugetlb" not in types:
-            gaps.append("the size of compound pages is not known: but for their first pages, "
-                        "they are kept")  # fmt: skip
+            gaps.append("the size of compound pages is not known: all but their first pages "
+                        "are kept")  # fmt: skip
         return cls(
             size, word, big_endian, shift, flags, mapping, mapcount, private, head, order, dtor,
             orders, bits, (1 << 14 if head_mask is None else head_mask) % (1 << 64), types,
@@ -106,15 +109,16 @@ class Rules:
         )  # fmt: skip
 
     def sweeps(self, level: int) -> bool:
-        """Whether anything can be excluded at this level.
+        """Whether a sweep over struct pages can exclude anything at this level.
 
-        hwpoison and offline pages are at every level at which makedumpfile looks at all.
+        As in makedumpfile, it takes place if the level excludes cache, user or free pages, or if
+        PG_hwpoison is known; then it excludes hwpoison and offline pages whatever the level.
         """
         return bool(level & 14 or "hwpoison" in self.bits or (level & 16 and self.orders))
 
 
 def _member(info: Vmcoreinfo, name: str, size: int, width: int) -> int | None:
-    """The offset of a member of struct page, if it lies inside."""
+    """The offset of a member of struct page; None if it is missing or outside the struct."""
     offset = info.offset(name)
     return offset if offset is not None and offset + width <= size else None
 
@@ -132,9 +136,12 @@ def _head(info: Vmcoreinfo, size: int, word: int) -> int | None:
 def _second_page(
     info: Vmcoreinfo, size: int, word: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int, int] | None]:
-    """Where the second page of a compound page holds its order and its destructor."""
+    """Where the second page of a compound page has its order and its destructor.
+
+    Given as (offset, width) and (offset, width, the destructor's value for hugetlb).
+    """
     version = info.version
-    old = version < (4, 4, 0)  # two words then, in the place of the list head
+    old = version < (4, 4, 0)  # before 4.4 both are words, in page.lru's place
     width = word if old else 2 if version < (4, 16, 0) else 1
 
     def second(name: str, in_list: str) -> int | None:
@@ -154,7 +161,7 @@ def _second_page(
 
 
 def _bits(info: Vmcoreinfo, word: int) -> dict[str, int]:
-    """Bit numbers of page.flags, with what they were before a kernel told them."""
+    """Bit numbers in page.flags; for four of them the values of kernels that do not export them."""
     names = ("lru", "private", "swapcache", "slab", "swapbacked", "hwpoison", "hugetlb")
     bits = {"lru": 5, "private": 11, "swapcache": 15, "slab": 7}
     bits |= {n: b for n in names if (b := info.number(f"PG_{n}")) is not None}
@@ -167,7 +174,7 @@ def _bits(info: Vmcoreinfo, word: int) -> dict[str, int]:
 
 
 def _types(info: Vmcoreinfo) -> dict[str, int]:
-    """Values of page._mapcount that are a type, as the 32 bits that stand there."""
+    """The values of page._mapcount that are a page type, as unsigned 32-bit numbers."""
     return {
         name: value % (1 << 32)
         for name in ("buddy", "slab", "offline", "unaccepted", "hugetlb")

@@ -1,6 +1,6 @@
-"""Scan: the page scan of one dump at one level, run once, by whoever asks first.
+"""Scan: the page scan of one dump at one level; the first caller of ``result`` runs it.
 
-It runs in that caller's thread. Others may watch how far it is, or end it.
+It runs in that caller's thread, once. Other threads can ask for its progress, or cancel it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from .classes import Watch
     from .filtered import Filtered
 
-_TELL_AFTER = 2.0  # seconds: a scan that takes longer says how far it is, this often
+_TELL_AFTER = 2.0  # seconds between two progress messages in the log; a short scan writes none
 _log = logging.getLogger(__name__)
 
 
 class Scan:
-    """The pages of a dump, told apart when first asked for."""
+    """The filtered dump, made when it is first asked for."""
 
     def __init__(self, level: int) -> None:
         self.level = level
@@ -34,16 +34,17 @@ class Scan:
         self._cancelled = False
 
     def result(self, dump: Dump) -> Filtered:
-        """What is kept of ``dump``, which must be the same one every time.
+        """The filtered form of ``dump``, which must be the same one in every call.
 
-        Raises the ``OldmemError`` for which nothing can be told apart.
+        Raises the ``OldmemError`` that made the scan fail: the same one in every call. Only a
+        shortage of memory or descriptors is not kept: the next call scans again.
         """
         with self._lock:
             if self._result is None:
                 try:
                     self._result = self._run(dump)
                 except OldmemError as error:
-                    if shortage(error):  # the next one to ask tries again
+                    if shortage(error):
                         raise
                     self._result = error
         if isinstance(self._result, OldmemError):
@@ -62,22 +63,22 @@ class Scan:
 
     @property
     def finished(self) -> bool:
-        """Whether its result, or its failure, is known: what is drawn from it costs no scan."""
+        """Whether the result or the failure is known, so that ``result`` does not scan."""
         return self._result is not None
 
     def cancel(self) -> None:
-        """Make a scan that runs, or would run, end with an error."""
+        """Make a running scan, and every later one, end with an error."""
         self._cancelled = True
         if self._watch:
             self._watch.cancel()
 
     def progress(self) -> str:
-        """How far it is, in a few words."""
+        """The state of the scan, for `status` and `summary`."""
         if self._watch is None:
-            return "not scanned yet: stat it"
-        # Holes between the pages may have been looked at too: they are not in the total.
+            return "not scanned yet: a stat starts it"
+        # `done` can exceed `total`: it also counts struct pages of holes between memory.
         share = min(100 * self._watch.done // max(self._watch.total, 1), 100)
-        return f"telling its pages apart: {share}% done"
+        return f"scanning pages: {share}% done"
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

@@ -1,12 +1,13 @@
-"""Sections: where a kernel's struct pages lie, handed to the sweep a bounded number at a time.
+"""Sections: where a kernel's struct pages lie, given to the sweep in batches of bounded size.
 
-A kernel describes its memory in sections; the struct pages of a section are an array that is
-contiguous in virtual addresses and lies wherever its page tables say::
+The struct pages of a section are one array in virtual addresses. In physical memory its pieces lie
+where the page tables say::
 
     section     |------------------- pages -------------------|
     extents     |-- phys --|-- phys (perhaps the same) --| ? --|
 
-Only the struct pages of memory that is there are looked up, however large a section is said to be.
+Only the struct pages of present memory are looked up, because a hostile VMCOREINFO can claim
+sections of any size.
 """
 
 from __future__ import annotations
@@ -26,16 +27,15 @@ if TYPE_CHECKING:
     from ..maps.memory import Memory
     from .memmap import MemMap
 
-_BATCH = 8192  # rows handed to C at once: bounds what a scattered array of struct pages costs
-_MOST_ROWS = _BATCH + (1 << 16)  # where a few pages' struct pages alone take more than that
+_BATCH = 8192  # rows given to C at once; bounds the memory that scattered struct pages take
+_MOST_ROWS = _BATCH + (1 << 16)  # the struct pages of HEADS pages may need more rows than a batch
 
 
 class Section(NamedTuple):
-    """The pages ``[pfn, pfn + pages)``, swept on their own.
+    """The pages ``[pfn, pfn + pages)``; a sweep starts at the first of them.
 
     ``extents(pfn, pages)`` gives where the struct pages of some of them lie, in order, as
-    ``(phys, size)``; of what no page table maps, ``phys`` is None. Only those near memory that is
-    there are asked for: a section may be as large as VMCOREINFO says.
+    ``(phys, size)`` in bytes; ``phys`` is None where the page tables map nothing.
     """
 
     pfn: int
@@ -44,7 +44,7 @@ class Section(NamedTuple):
 
 
 def sections(kernel: Kernel, maps: Iterable[MemMap]) -> Iterator[Section]:
-    """The kernel's memory map, cut where the sweep starts anew."""
+    """The kernel's memory map, cut into sections."""
     for part in maps:
         extents = partial(_extents, kernel, part)
         pfn, unit = part.pfn, part.section_pages or part.count
@@ -62,7 +62,7 @@ def _extents(
 
 
 class Batch:
-    """Struct pages for C: at most ``_BATCH`` rows and those of the last ``HEADS`` pages."""
+    """Struct pages for one call of C: ``_BATCH`` rows, and those that its last piece adds."""
 
     def __init__(self, memory: Memory, struct_size: int) -> None:
         self.rows: list[Row] = []
@@ -72,19 +72,20 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to sweep, and to clear."""
+        """Whether the caller should sweep now and then ``clear``."""
         return len(self.rows) >= _BATCH
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all rows and chunks."""
         self.rows.clear()
         self.chunks.clear()
         self._end = 0
 
     def add(self, section: Section, pages: Range, goes_on: bool) -> int:
-        """Add ``pages``, or as many of the first as there is room for; returns where it ended.
+        """Add ``pages``, or as many from the front as fit; returns the pfn after the last one.
 
-        Raises ``FormatError`` where struct pages are scattered as no kernel scatters them.
+        Raises ``FormatError`` when the struct pages of ``HEADS`` pages are in more than 65,536
+        pieces: no kernel has that, but hostile page tables may.
         """
         start, stop = self._end, pages.end
         for row in self._rows_of(section.extents(pages.start, pages.size)):

@@ -1,7 +1,7 @@
-"""SPARSEMEM: the sections that a kernel lists, and where their struct pages are.
+"""SPARSEMEM: the sections that a kernel lists in ``mem_section``, and where their struct pages are.
 
-They stand in ``mem_section``, an array of them, or with EXTREME of pointers to roots, each of
-which is a page of them::
+``mem_section`` is an array of structs; with SPARSEMEM_EXTREME it is an array of pointers to roots,
+each of them a page of structs::
 
     mem_section  | root 0 | root 1 |  NULL  | ...   NR_SECTIONS / (PAGE_SIZE / SIZE(mem_section))
                      |
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from ..kernel.kernel import Kernel
 
-# PRESENT, HAS_MEM_MAP, ONLINE (4.13), EARLY (5.3), TAINT_ZONE_DEVICE (5.12), VMEMMAP_PREINIT
-# (6.15); sections are large enough that these six bits are never part of the address
+# The low bits of section_mem_map: PRESENT, HAS_MEM_MAP, ONLINE (4.13), EARLY (5.3),
+# TAINT_ZONE_DEVICE (5.12), VMEMMAP_PREINIT (6.15). Sections are so large that these six bits of the
+# address are always 0, also in kernels that use fewer of them.
 _FLAGS = 0x3F
 _HAS_MEM_MAP = 0x2
 _ONLINE = 0x4
@@ -34,20 +35,25 @@ _SAMPLES = 2048
 
 
 class MemSection(NamedTuple):
-    """Section ``number``, of ``pages`` frames: its struct pages start at ``virt``."""
+    """Section ``number``, of ``pages`` page frames: its struct pages start at ``virt``."""
 
     pages: int
     number: int
     virt: int
-    online: bool = True  # unless the kernel marks what is (4.13), and not this one
+    online: bool = True  # kernels before 4.13 do not say: then all are online
 
 
 def mem_sections(kernel: Kernel, page: int, symbol: int) -> list[MemSection]:
-    """The sections with struct pages (of ``page`` bytes) and memory, in order.
+    """The sections that have struct pages (of ``page`` bytes) and memory, by number.
 
-    What VMCOREINFO does not say is tried; the reading that maps most of the memory is right.
-    SYMBOL(mem_section) is the array, or since 4.15, where the kernel exported it in the old form,
-    the variable that points to it: both are tried, as are section sizes that are not said.
+    VMCOREINFO leaves two things open, so all combinations are tried, and the one that finds struct
+    pages for most of the memory is taken:
+
+    - ``symbol`` is the array, or a pointer to it: 4.15 (83e3c48729d9) made mem_section a pointer,
+      and the VMCOREINFO of 4.15 and some 4.14.y and 4.16 kernels has the address of that pointer.
+    - The sizes of sections and of memory are exported since 5.14 and 5.9.
+
+    Raises ``FormatError`` if no combination finds struct pages.
     """
     best: tuple[int, list[MemSection]] = (0, [])
     reasons = []
@@ -64,14 +70,14 @@ def mem_sections(kernel: Kernel, page: int, symbol: int) -> list[MemSection]:
         elif not mapped:
             reasons.append(f"as {bits.section}/{bits.physmem} bits: no section has struct pages")
     if not best[0]:
-        raise FormatError(f"mem_section at {symbol:#x} makes no sense: {reasons[0]}")
+        raise FormatError(f"mem_section at {symbol:#x} is not understood: {reasons[0]}")
     if not any(section.online for section in best[1]):
         return [section._replace(online=True) for section in best[1]]
     return best[1]
 
 
 def _bits(kernel: Kernel) -> list[SectionBits]:
-    """What is said (MAX_PHYSMEM_BITS 5.9, SECTION_SIZE_BITS 5.14), else what the kernel may use."""
+    """NUMBER(SECTION_SIZE_BITS) (5.14) and NUMBER(MAX_PHYSMEM_BITS) (5.9), or the arch's values."""
     section = kernel.info.number("SECTION_SIZE_BITS")
     physmem = kernel.info.number("MAX_PHYSMEM_BITS")
     may_use = kernel.arch.sections(kernel.info)
@@ -80,12 +86,14 @@ def _bits(kernel: Kernel) -> list[SectionBits]:
     made = dict.fromkeys(map(SectionBits, sizes, totals))
     fit = [b for b in made if kernel.page_shift < b.section < b.physmem <= 64]
     if not fit:
-        raise FormatError(f"no kernel has sections of 2^{section} of 2^{physmem} bytes")
+        raise FormatError(
+            f"VMCOREINFO: SECTION_SIZE_BITS={section} and MAX_PHYSMEM_BITS={physmem} do not fit"
+        )
     return fit
 
 
 class _MemSectionArray(NamedTuple):
-    """How ``mem_section`` is to be read: ``per_root`` sections behind each pointer, or none."""
+    """The layout of ``mem_section``: ``per_root`` structs behind each pointer; 0: no pointers."""
 
     total: int
     size: int
@@ -94,7 +102,7 @@ class _MemSectionArray(NamedTuple):
 
     @classmethod
     def from_vmcoreinfo(cls, kernel: Kernel, bits: SectionBits) -> _MemSectionArray:
-        """EXTREME if LENGTH(mem_section) counts roots, or is not said; else it counts sections."""
+        """EXTREME if LENGTH(mem_section) is the number of roots, or is missing."""
         info = kernel.info
         offset = info.need("OFFSET(mem_section.section_mem_map)")
         size = info.need(
@@ -119,7 +127,7 @@ def _read(kernel: Kernel, page: int, at: int, bits: SectionBits) -> Iterator[Mem
     for start, data in _blocks(kernel, array, at, _wanted(kernel, array, bits)):
         for number, (coded,) in enumerate(form.iter_unpack(data), start):
             if not coded & _HAS_MEM_MAP or coded <= _FLAGS:
-                continue  # its pages have no struct pages: hot-removed, or only reserved
+                continue  # the section has no struct pages: hot-removed, or not present
             virt = (coded & ~_FLAGS) + number * pages * page & (1 << 8 * kernel.word) - 1
             end = virt + pages * page
             if virt < kernel.arch.kernel_base or end > 1 << 8 * kernel.word or virt % 4:
@@ -141,7 +149,7 @@ def _wanted(kernel: Kernel, array: _MemSectionArray, bits: SectionBits) -> list[
 def _blocks(
     kernel: Kernel, array: _MemSectionArray, at: int, wanted: list[Range]
 ) -> Iterator[tuple[int, bytes]]:
-    """The sections of ``wanted``, as (number of the first, its bytes and those that follow)."""
+    """The structs of the ``wanted`` sections, as (number of the first one, bytes of them all)."""
     for start, end in wanted:
         if not array.per_root:
             yield start, kernel.read(at + start * array.size, (end - start) * array.size)
@@ -155,7 +163,7 @@ def _blocks(
 
 
 def _mapped(kernel: Kernel, found: list[MemSection], bits: SectionBits) -> int:
-    """How much memory has struct pages that are there, as far as a sample of sections tells."""
+    """How many bytes of memory have readable struct pages, estimated from a sample of sections."""
     sample = found[:: len(found) // _SAMPLES + 1]
     there = sum(_is_mapped(kernel, section) for section in sample)
     unit = 1 << bits.section

@@ -1,4 +1,4 @@
-"""The files of the mount, in the order in which they are listed."""
+"""The files in the mount, in the order in which the directory lists them."""
 
 from __future__ import annotations
 

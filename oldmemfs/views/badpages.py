@@ -1,4 +1,4 @@
-"""`badpages`: what could not be read so far."""
+"""`badpages`: the ranges of memory that could not be read so far."""
 
 from __future__ import annotations
 

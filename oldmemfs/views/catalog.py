@@ -1,4 +1,4 @@
-"""View: a name in the mount and one function that draws it, evaluated once, on demand."""
+"""View: a file in the mount, and the function that makes its layout when it is first needed."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A file: ``layout(dump)`` draws it over ``memory(dump)``."""
+    """A file: ``layout(dump)`` says what it consists of, ``memory(dump)`` where the bytes are."""
 
     name: str
     layout: Callable[[Dump], Layout]
-    opens: str  # for people: what reads it
+    opens: str  # the programs that read it, for `summary`
     memory: Callable[[Dump], Memory] = attrgetter("memory")
-    scan: Scan | None = None  # what it has to wait for, when it is not just arithmetic
+    scan: Scan | None = None  # the page scan that its layout needs, if it does
 
 
 @dataclass(frozen=True, slots=True)
 class LiveView:
-    """A short text that is written anew whenever somebody opens it.
+    """A short text that is made again at each open.
 
-    One that ``reads`` looks into old memory, and so may have to wait for a slow source. One that
-    tells ``sizes`` is best asked once the other views are built.
+    ``reads``: making it reads old memory, so it may have to wait for a slow source. ``sizes``: it
+    lists the sizes of other views, so those that need no scan are built first.
     """
 
     name: str
@@ -50,10 +50,11 @@ class LiveView:
 
 
 class Catalog:
-    """The views of one dump. Each fails alone: its error is kept and told again.
+    """The views of one dump. A view that cannot be built does not affect the others.
 
-    So is one that nobody expected: a dump may be hostile, and must not be met twice. What failed
-    for lack of memory or descriptors is tried again when it is next asked for.
+    Its error is kept and raised again at each later access. That includes unexpected exceptions: a
+    hostile dump must not cost the work of a failed build again and again. Only what failed for lack
+    of memory or descriptors is tried again at the next access.
     """
 
     def __init__(self, dump: Dump, views: Sequence[View | LiveView], badpages: BadPages) -> None:
@@ -61,28 +62,28 @@ class Catalog:
         self.views = tuple(views)
         self.badpages = badpages
         self._plans: dict[str, Plan | OldmemError] = {}
-        self._short: dict[str, ShortageError] = {}  # why the last attempt failed, for this moment
+        self._short: dict[str, ShortageError] = {}  # the last attempt's lack of memory or such
         self._locks: dict[str, threading.Lock] = {}
 
     def known(self, view: View | LiveView) -> Plan | OldmemError | None:
-        """The view's plan, or why it will never have one, as far as that is known by now."""
+        """The view's plan, or the error that it will always have; None if it was not built yet."""
         return self._plans.get(view.name)
 
     def so_far(self, view: View) -> Plan | OldmemError | None:
-        """As ``known``, or why the last attempt failed; None if there was none. Builds nothing."""
+        """As ``known``, and also a shortage that made the last attempt fail. Builds nothing."""
         return self._plans.get(view.name) or self._short.get(view.name)
 
     def plan(self, view: View) -> Plan:
-        """The view's plan, built now if it was not; one builder at a time.
+        """The view's plan; the first caller builds it, and others wait for that.
 
-        Raises the ``OldmemError`` for which it cannot be built.
+        Raises the ``OldmemError`` that prevents it.
         """
         with self._locks.setdefault(view.name, threading.Lock()):
             known = self._plans.get(view.name)
             if known is None:
                 try:
                     known = Plan(view.layout(self.dump), view.memory(self.dump))
-                except Exception as error:  # no view may take another one down with it
+                except Exception as error:  # a bug in one view must not end the mount
                     if short := shortage(error):
                         self._short[view.name] = short
                         raise short.with_traceback(None) from None
@@ -93,11 +94,11 @@ class Catalog:
                         known = OldmemError(f"unexpected {type(error).__name__}: {error}")
                 self._plans[view.name] = known
         if isinstance(known, OldmemError):
-            raise known.with_traceback(None)  # a kept error would gather every raise's frames
+            raise known.with_traceback(None)  # each raise adds frames to the error that is kept
         return known
 
     def outcome(self, view: View, *, wait: bool = True) -> Plan | OldmemError | None:
-        """The view's plan, or why it has none; None if that takes a scan and ``wait`` is not."""
+        """The view's plan or its error; None if that needs a scan and ``wait`` is False."""
         if view.scan and not view.scan.finished and not wait:
             return self.so_far(view)
         try:
@@ -106,7 +107,7 @@ class Catalog:
             return error
 
     def cancel(self) -> None:
-        """End the scans that run; none begins any more."""
+        """Cancel the running scans, and any that would start later."""
         for view in self.views:
             if isinstance(view, View) and view.scan:
                 view.scan.cancel()

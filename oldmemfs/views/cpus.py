@@ -1,4 +1,4 @@
-"""`cpu/N/registers` and `cpu/N/prstatus`: what the crash noted of each processor."""
+"""`cpu/N/registers` and `cpu/N/prstatus`: the registers that the crash saved for each CPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Cpu:
-    """One of thousands, perhaps: no larger than it must be."""
+    """One CPU. Small, because a machine can have thousands."""
 
     __slots__ = ("number",)
 
@@ -35,7 +35,7 @@ class _Cpu:
         return drawn
 
     def prstatus(self, dump: Dump) -> Layout:
-        """The raw note, header and name included; nothing of a processor that was offline."""
+        """The raw ELF note with its header and name; empty for a CPU that was offline."""
         data, drawn = dump.cpus[self.number], Layout()
         for note in notes(data, dump.header.big_endian):
             drawn.bytes(data[: note.end], "note")
@@ -44,7 +44,7 @@ class _Cpu:
 
 
 def make_views(dump: Dump) -> Iterator[View]:
-    """Two files for each processor that has a note, be it an empty one."""
+    """Two files for each CPU that has a note, even an empty one."""
     for number in range(len(dump.cpus)):
         cpu = _Cpu(number)
         yield View(f"cpu/{number}/registers", cpu.registers, "cat")

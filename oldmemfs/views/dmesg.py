@@ -1,4 +1,4 @@
-"""`dmesg` and `dmesg.json`: the dead kernel's log, from its memory and VMCOREINFO alone."""
+"""`dmesg` and `dmesg.json`: the dead kernel's log; needs only its memory and VMCOREINFO."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The summary: which kernel died, when, how, on what machine, and what can be opened here.
+"""The content of `summary`: which kernel crashed, when, why, on which machine, and the files here.
 
-Made of pieces that were read before, each of which may be missing: what could not be learned, and
-why, is part of it.
+Its pieces are read by others; each of them may be missing. `problems` says what and why.
 """
 
 from __future__ import annotations
@@ -23,15 +22,16 @@ if TYPE_CHECKING:
     from ..kernel.vmcoreinfo import Vmcoreinfo
     from ..ranges import Range
 
-_MOST_RANGES = 64  # that people read; programs get them all
-_END_OF_TIME = 253402300800  # the year 10000, which datetime does not know
+_MOST_RANGES = 64  # ranges listed in the text; the JSON lists all
+_END_OF_TIME = 253402300800  # seconds: the year 10000, the end of datetime's range
 
 
 @dataclass(frozen=True, slots=True)
 class ViewLine:
-    """A file in the mount; ``opens`` says what reads it.
+    """A file in the mount; ``opens`` names the programs that read it.
 
-    ``size`` is None if it cannot be built, or while that is not known: ``pending`` says so then.
+    ``size`` is None if the file cannot be built, or if it has not been built yet; ``pending`` is
+    then the state of the scan that it waits for.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ViewLine:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything that the first look shows. None is what could not be learned."""
+    """Everything that `summary` shows; None: not known."""
 
     machine: str
     release: str | None
@@ -52,16 +52,19 @@ class Summary:
     identity: Identity
     log_read: bool
     panic: Panic | None
-    pids: tuple[int | None, ...]  # what ran on each processor; None: it left no registers
+    pids: tuple[int | None, ...]  # the task on each CPU; None: the CPU saved no registers
     taint: int | None
     ranges: tuple[Range, ...]
     views: tuple[ViewLine, ...]
     problems: tuple[str, ...]
-    pids_are_tasks: bool = True  # False: the notes have running numbers for pids (s390x)
+    pids_are_tasks: bool = True  # False: pr_pid is only the CPU's number in the notes (s390x)
 
     @property
     def agreed(self) -> bool | None:
-        """Whether the registers of the processor that the log blames are of the task it blames."""
+        """Whether the registers of the CPU that the log blames belong to the task that it blames.
+
+        None: the log names no CPU or no task, or the notes have no task's pid.
+        """
         panic = self.panic
         if panic is None or panic.cpu is None or panic.pid is None:
             return None
@@ -91,7 +94,7 @@ def summarize(
     problems: Iterable[str] = (),
     pids_are_tasks: bool = True,
 ) -> Summary:
-    """Put the pieces together; a taint that memory did not give is taken from the log."""
+    """Put the pieces together; if the taint was not found in memory, the log's is taken."""
     return Summary(
         machine=machine,
         release=info.release if info else None,
@@ -111,7 +114,7 @@ def summarize(
 
 
 def as_json(summary: Summary) -> str:
-    """The summary for programs, an object in one line; ``memory`` is pairs of start and size."""
+    """The summary for programs, one object in one line; ``memory`` has pairs (start, size)."""
     panic, known = summary.panic, summary.identity
     return json.dumps(
         {
@@ -146,7 +149,7 @@ def as_json(summary: Summary) -> str:
 
 
 def as_text(summary: Summary) -> str:
-    """The summary for people; what came from the dead kernel is made fit for a terminal."""
+    """The summary for people; control characters of the dead kernel are shown in hex."""
     lines = [f"{name:<11} {value}" for name, value in _facts(summary)]
     lines += ["", *_views(summary.views)] if summary.views else []
     if summary.problems:
@@ -190,7 +193,7 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _duration(seconds: float) -> str:
-    """A time as people say it: 9.8 seconds, 3 days 04:05:06."""
+    """A duration for people: 9.8 seconds, 04:05:06, 3 days 04:05:06."""
     if seconds < 60:
         return f"{seconds:.1f} seconds"
     minutes, second = divmod(int(seconds), 60)
@@ -227,5 +230,5 @@ def _views(views: Sequence[ViewLine]) -> Iterator[str]:
 
 def _view_size(view: ViewLine) -> str:
     if view.size is None:
-        return view.pending or "not here"
+        return view.pending or "not available"
     return exact(view.size)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def layout(dump: Dump) -> Layout:
-    """The dead kernel's ranges at their own addresses; zeros where it had no memory."""
+    """The dead kernel's memory at its physical addresses; zeros where it had no memory."""
     drawn = Layout()
     for r in dump.memory.ranges:
         drawn.zero(r.start - drawn.size, "hole")

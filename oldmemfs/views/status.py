@@ -1,4 +1,4 @@
-"""`status`: what is served, from where, and what was odd about it."""
+"""`status`: what is mounted, the state of each file, and all warnings."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def _lines(catalog: Catalog) -> Iterator[str]:
 def _state(catalog: Catalog, view: View) -> str:
     so_far = catalog.so_far(view)
     if so_far is None:
-        return view.scan.progress() if view.scan else "not made yet"
+        return view.scan.progress() if view.scan else "not built yet"
     if isinstance(so_far, Plan):
         return exact(so_far.size)
     return f"cannot be read: {so_far}"
 
 
 def text(catalog: Catalog) -> str:
-    """The whole text; what came from the dead kernel is made fit for a terminal."""
+    """The whole text; control characters of the dead kernel are shown in hex."""
     return "".join(one_line(line) + "\n" for line in _lines(catalog))
 
 

@@ -1,6 +1,6 @@
-"""`summary` and `summary.json`: which kernel died, when, how, and what can be opened here.
+"""`summary` and `summary.json`: which kernel crashed, when, why, and the files in the mount.
 
-Every piece may be missing; what could not be learned, and why, is part of it.
+Each piece may be missing; the text then says what is missing, and why.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _summary(catalog: Catalog) -> Summary:
     def attempt(piece: str, read: Callable[[], T]) -> T | None:
         try:
             return read()
-        except Exception as error:  # what is missing must not take the rest along
+        except Exception as error:  # one broken piece must not cost the others
             kind = "" if isinstance(error, OldmemError) else f"unexpected {type(error).__name__}: "
             problems.append(f"{piece}: {kind}{error}")
             return None

@@ -1,4 +1,8 @@
-"""What could not be read so far: never silent, bounded, without a byte of content."""
+"""The unreadable ranges that reads have met so far: addresses only, never content.
+
+The first one of each view is also a warning. At most ``_MOST`` ranges are listed for a view; the
+bytes of further ones are counted.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,12 @@ if TYPE_CHECKING:
     from ..maps.plan import Plan
     from ..maps.table import Fault
 
-_MOST = 65536  # ranges kept; what comes after is counted
+_MOST = 65536
 _log = logging.getLogger(__name__)
 
 
 class BadPages:
-    """Unreadable ranges met so far, by view: each file range once, with its address."""
+    """Unreadable ranges by view: each range of a file once, with its physical address."""
 
     def __init__(self) -> None:
         self._met: dict[str, list[Range]] = {}
@@ -33,7 +37,7 @@ class BadPages:
         self._lock = threading.Lock()
 
     def add(self, name: str, plan: Plan, faults: Iterable[Fault]) -> None:
-        """Note what a read of view ``name`` could not get; the first time is worth a warning."""
+        """Record the faults of a read of the view ``name``; warn at its first one."""
         with self._lock:
             first = name not in self._plans
             self._plans[name] = plan
@@ -45,7 +49,7 @@ class BadPages:
             _log.warning("%s: old memory that cannot be read; see badpages", name)
 
     def lose(self, size: int) -> None:
-        """Count bytes that were met but could not be told apart."""
+        """Count unreadable bytes whose ranges the C server could not keep."""
         with self._lock:
             self._lost += size
 
@@ -56,16 +60,16 @@ class BadPages:
 
     @property
     def size(self) -> int:
-        """Bytes met so far, of all views."""
+        """Unreadable bytes met so far, of all views."""
         with self._lock:
             for name in list(self._pending):
                 self._settle(name)
             return self._lost + sum(r.size for met in self._met.values() for r in met)
 
     def text(self, dump: Dump) -> str:
-        """One line a range: physical address, size, view and offset in it."""
+        """One line for each range: physical address, size, view, and offset in the view."""
         if not self.size:
-            return "none met so far\n"
+            return "no unreadable memory so far\n"
         lines = ["# address            size               view         offset\n"]
         with self._lock:
             rows = (
@@ -78,13 +82,13 @@ class BadPages:
                 lines.append(f"{where:<20} {part.size:#018x} {name:<12} {part.start:#x}\n")
             left = self._lost + sum(part.size for _, _, part in rows)
         if left:
-            lines.append(f"# and {left:#x} bytes more, in ranges too many to list\n")
+            lines.append(f"# and {left:#x} bytes more, in ranges that are not listed\n")
         return "".join(lines)
 
     def _places(
         self, name: str, met: Iterable[Range], dump: Dump
     ) -> Iterator[tuple[int | None, Range]]:
-        """What was met in a view, with the physical address of each piece that has one."""
+        """The ranges of a view, cut into pieces that each have one physical address, or none."""
         plan = self._plans[name]
         by_offset = plan.memory is dump.present and not dump.physical
         for place in (place for r in met for place in plan.places(r)):
@@ -95,7 +99,7 @@ class BadPages:
 
 
 def _physical(located: Memory, offset: int, part: Range) -> Iterator[tuple[int | None, Range]]:
-    """A part of a file whose memory lies at ``offset`` of a core, cut at the core's PT_LOADs."""
+    """The physical addresses of ``part``, whose bytes lie at ``offset`` of a core file."""
     start = part.start
     for piece in located.pieces(offset, offset + part.size):
         size = piece.size

@@ -1,4 +1,4 @@
-"""`vmcore`: the whole dump, byte for byte what the capture kernel's /proc/vmcore holds."""
+"""`vmcore`: the whole dump, byte for byte as the capture kernel's /proc/vmcore."""
 
 from operator import attrgetter
 

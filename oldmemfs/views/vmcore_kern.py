@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def make_views(level: int) -> Iterator[View]:
-    """Both files at a dump level; one scan serves them."""
+    """Both files at a dump level; they share one scan."""
     scan = Scan(level)
 
     def report(dump: Dump) -> Layout:

@@ -1,4 +1,4 @@
-"""`vmcoreinfo`: the text in which the dead kernel describes itself."""
+"""`vmcoreinfo`: the text of the dump's VMCOREINFO note."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def layout(dump: Dump) -> Layout:
-    """The text as it stands in its note."""
+    """The text of the note, unchanged."""
     text = dump.vmcoreinfo.text
     if not text:
         raise FormatError(f"{dump.origin}: no VMCOREINFO note")

@@ -87,7 +87,7 @@ def test_more_dumps_than_descriptors(ram: str) -> None:
 @each_golden
 def test_info_says_what_takes_a_scan_and_scans_if_asked(golden: str) -> None:
     plain = run(*OLDMEMFS, "--info", image(golden)).stdout
-    assert re.search(r"\nvmcore-kern +not scanned yet: stat it  crash, drgn, gdb\n", plain)
+    assert re.search(r"\nvmcore-kern +not scanned yet: a stat starts it  crash, drgn, gdb\n", plain)
     assert plain.endswith("\nadd --scan to learn the sizes that take a scan\n")
     scanned = run(*OLDMEMFS, "--info", "--scan", image(golden)).stdout
     assert re.search(r"\nvmcore-kern +[0-9]{8,9} \([0-9.]+ MiB\)  crash, drgn, gdb\n", scanned)

@@ -194,8 +194,8 @@ def test_offline_memory_is_kept_and_told() -> None:
     assert found.classes.counts[Class.USER] == 3
     (line,) = found.doubts
     assert line == (
-        "32766 pages are kept: their memory was offline at the crash, and holds what it held "
-        "before, copies of users' pages too"
+        "32766 pages are kept: their memory was offline at the crash; it still holds old "
+        "content, also of user pages"
     )
 
 
@@ -251,5 +251,5 @@ def test_report_has_makedumpfiles_lines() -> None:
     size = found.core.layout.size
     assert f"File size       : {size} ({human(size)})" in lines
     assert lines[-1] == (
-        "Doubt           : 1 pages are kept: they are marked free, of an order that there is not"
+        "Doubt           : 1 pages are kept: they are marked free, but with an invalid order"
     )

@@ -103,7 +103,7 @@ def test_every_way_finds_the_same_bad_pages(
     for way, options in WAYS.items():
         with served(core[0], str(tmp_path / way), options) as made:
             with opened(made.path("badpages")) as fd:
-                assert os.read(fd, 4096) == b"none met so far\n"
+                assert os.read(fd, 4096) == b"no unreadable memory so far\n"
             for view in ("vmcore", "oldmem"):
                 with opened(made.path(view)) as fd:
                     while os.read(fd, 300_000):

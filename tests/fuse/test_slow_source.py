@@ -105,7 +105,7 @@ def test_a_scan_that_lasts_blocks_no_other_name(
         assert not promptly(lambda: (made.mnt / "absent").stat())
         with contextlib.suppress(OSError):
             (made.mnt / "vmcore-new").touch()  # takes the directory's lock for itself alone
-        assert "telling its pages apart" in (made.mnt / "status").read_text()
+        assert "scanning pages" in (made.mnt / "status").read_text()
         assert not told.has_ended()
         made.let_go()
         assert told.wait()

@@ -64,7 +64,7 @@ def test_text() -> None:
         "            0x100000-0x20000000 511.0 MiB\n"
         "\n"
         "vmcore 536870912 (512.0 MiB)  crash, gdb\n"
-        "dump                not here  crash, drgn\n"
+        "dump           not available  crash, drgn\n"
         "\n"
         "problem     dump: no symbol mem_section\n"
     )
@@ -144,11 +144,10 @@ def test_a_size_that_nobody_asked_for_is_not_a_file_that_cannot_be_made() -> Non
     told = summarize("x86_64", None, None, views=views)
     assert "\nvmcore   4096 (4.0 KiB)  gdb\ndump    not scanned yet  crash\n" in as_text(told)
     assert json.loads(as_json(told))["views"][1]["pending"] == "not scanned yet"
-    views[1] = ViewLine("dump", None, "crash", "not scanned yet: stat it")
+    views[1] = ViewLine("dump", None, "crash", "not scanned yet: a stat starts it")
     wide = as_text(summarize("x86_64", None, None, views=views))
-    assert (
-        "\nvmcore           4096 (4.0 KiB)  gdb\ndump   not scanned yet: stat it  crash\n" in wide
-    )
+    assert "\nvmcore                    4096 (4.0 KiB)  gdb\n" in wide
+    assert "\ndump   not scanned yet: a stat starts it  crash\n" in wide
 
 
 @pytest.mark.parametrize(
