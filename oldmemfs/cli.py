@@ -26,6 +26,7 @@ usage: oldmemfs [SOURCE] MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d]
        oldmemfs --info [SOURCE] [-o ...]      the summary; with --scan vmcore-kern's size, too;
                                               with --json a line for each of several SOURCEs
        oldmemfs --check                       what this machine has, lacks, and how to mend it
+       oldmemfs --payload OUT                 what an initramfs needs: a folder, or .cpio[.zst|.xz]
        oldmemfs --version | --help
 
 Mounts a crashed kernel's memory as files: vmcore, vmcore-kern, dmesg, registers ...
@@ -75,6 +76,8 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
 
     mount(8) calls ``mount.oldmemfs SOURCE DIR [-sfnv] [-o LIST]``; there -f means "do nothing".
     """
+    if arguments[:1] == ["--payload"]:
+        return Command("payload", list(arguments[1:]))
     command = Command()
     helper = os.path.basename(program).startswith("mount.")
     rest = list(arguments)
@@ -186,6 +189,10 @@ def run(command: Command) -> int:
         from .commands import check
 
         return check.report(options)
+    if command.action == "payload":
+        from .commands import payload
+
+        return payload.main(command.names)
     if command.action == "help":
         put(help_text())
     elif command.action == "version":

@@ -43,7 +43,7 @@ def imported(path: Path) -> set[tuple[str, ...]]:
             found |= {(*base, alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {tuple(alias.name.split(".")) for alias in node.names}
-    return {parts[1:] for parts in found if parts[0] == "oldmemfs"}
+    return {parts[1:] for parts in found if parts[0] == "oldmemfs" and parts[1:]}
 
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -19,7 +19,7 @@ from oldmemfs import cli, options
 ROOT = Path(__file__).parents[1]
 SHARE = [
     "bash-completion/completions/oldmemfs", "man/man5/oldmemfs.5", "man/man8/oldmemfs.8",
-    "oldmemfs/payload.py", "oldmemfs/payload_trace.py", "oldmemfs/debian/setup.sh",
+    "oldmemfs/debian/setup.sh",
     "zsh/site-functions/_oldmemfs",
 ]  # fmt: skip
 OURS = [word.name for word in options.WORDS]

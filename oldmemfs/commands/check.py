@@ -91,7 +91,7 @@ def _source(options: Options) -> tuple[bool, str]:
 
 def _mounting() -> Iterator[tuple[bool, str]]:
     yield _opens(
-        "/dev/fuse", "run modprobe fuse; in an initramfs, add fuse.ko: payload.py --kernel"
+        "/dev/fuse", "run modprobe fuse; in an initramfs, add fuse.ko: oldmemfs --payload --kernel"
     )
     yield _helper()
 

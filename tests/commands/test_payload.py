@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.image import HEADER, LOAD, Segment, crashed, vmcore_of
-from support.mounting import PATIENCE, is_mounted, needs_mount, run, wait_until
+from support.mounting import OLDMEMFS, PATIENCE, is_mounted, needs_mount, run, wait_until
+
+from oldmemfs.commands import payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAYLOAD = Path(__file__).parents[2] / "examples" / "payload.py"
+PAYLOAD = [*OLDMEMFS, "--payload"]
 MIB = 1 << 20
 pytestmark = needs_mount
 
@@ -27,7 +27,7 @@ pytestmark = needs_mount
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The payload in a folder, with what a kernel would mount there."""
     folder = tmp_path_factory.mktemp("payload")
-    done = run(sys.executable, str(PAYLOAD), str(folder), timeout=600)
+    done = run(*PAYLOAD, str(folder), timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("dev", "proc", "mnt", "tmp"):
         (folder / name).mkdir()
@@ -109,7 +109,7 @@ def test_it_holds_no_sources_and_no_openssl(root: Path) -> None:
 
 def test_it_is_small(tmp_path: Path) -> None:
     archive = tmp_path / "oldmemfs.cpio.zst"
-    done = run(sys.executable, str(PAYLOAD), str(archive), timeout=600)
+    done = run(*PAYLOAD, str(archive), timeout=600)
     assert done.returncode == 0, done.stderr
     assert archive.read_bytes()[:4].hex() == "28b52ffd"
     assert archive.stat().st_size < 12 * MIB
@@ -118,11 +118,6 @@ def test_it_is_small(tmp_path: Path) -> None:
 
 def test_the_kernels_own_format_of_xz(tmp_path: Path) -> None:
     """Its decompressor knows CRC32 as the only check; small, because xz -9e takes its time."""
-    spec = importlib.util.spec_from_file_location("payload", PAYLOAD)
-    assert spec is not None
-    assert spec.loader is not None
-    payload = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(payload)
     (tmp_path / "tree").mkdir()
     archive = tmp_path / "oldmemfs.cpio.xz"
     payload.Tree(tmp_path / "tree").pack(archive, payload._COMPRESSORS[".xz"])
@@ -132,6 +127,13 @@ def test_the_kernels_own_format_of_xz(tmp_path: Path) -> None:
 
 
 def test_a_kernel_without_modules_here_is_one_clear_line(tmp_path: Path) -> None:
-    done = run(sys.executable, str(PAYLOAD), str(tmp_path), "--kernel", "0.0.0-none", timeout=600)
+    done = run(*PAYLOAD, str(tmp_path), "--kernel", "0.0.0-none", timeout=600)
     assert done.returncode == 1
-    assert done.stderr == "payload: /lib/modules/0.0.0-none: no modules of kernel 0.0.0-none\n"
+    assert done.stderr == "oldmemfs: /lib/modules/0.0.0-none: no modules of kernel 0.0.0-none\n"
+
+
+@pytest.mark.parametrize("words", [[], ["a", "b"], ["a", "--kernel"], ["a", "--colonel", "6.1"]])
+def test_a_usage_error_is_one_line(words: list[str]) -> None:
+    done = run(*PAYLOAD, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"oldmemfs: --payload: .*; see oldmemfs --payload --help\n", done.stderr)

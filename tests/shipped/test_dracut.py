@@ -32,9 +32,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (prefix / "bin").mkdir(parents=True)
     (prefix / "share").mkdir()
     (prefix / "share/oldmemfs").symlink_to(EXAMPLES)
-    python = prefix / "bin/python3"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
+    launcher = prefix / "bin/oldmemfs"
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m oldmemfs "$@"\n')
+    launcher.chmod(0o755)
     modules = work / "lib/modules" / KERNEL
     modules.mkdir(parents=True)
     for name in ("modules.builtin", "modules.order"):

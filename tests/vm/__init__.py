@@ -7,5 +7,3 @@ _ROOT = Path(__file__).parents[2]
 # `python -m` looks here first, where oldmemfs has no C part: the installed one is meant.
 if sys.path[0] in ("", str(_ROOT)):
     sys.path.append(sys.path.pop(0))
-# The payload script is an example, not a package.
-sys.path.insert(0, str(_ROOT / "examples"))

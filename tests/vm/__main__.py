@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from payload import PayloadError
+from oldmemfs.commands.payload import PayloadError
 
 from .artifacts import keep
 from .kdump import Outcome, Setup, crash

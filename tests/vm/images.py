@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import payload
+from oldmemfs.commands import payload
 
 from .tree import Tree
 

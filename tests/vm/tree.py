@@ -1,11 +1,11 @@
-"""The payload script's tree, and what an emulated machine needs besides."""
+"""The payload's tree, and what an emulated machine needs besides."""
 
 from __future__ import annotations
 
 import shutil
 from typing import TYPE_CHECKING
 
-import payload
+from oldmemfs.commands import payload
 
 if TYPE_CHECKING:
     from pathlib import Path

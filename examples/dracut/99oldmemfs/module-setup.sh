@@ -18,8 +18,8 @@ installkernel() {
 
 install() {
     local prefix=${OLDMEMFS_PREFIX:-/opt/oldmemfs}
-    "$prefix/bin/python3" "$prefix/share/oldmemfs/payload.py" "${initdir:?}" || {
-        dfatal "oldmemfs: $prefix/share/oldmemfs/payload.py failed"
+    "$prefix/bin/oldmemfs" --payload "${initdir:?}" || {
+        dfatal "oldmemfs: $prefix/bin/oldmemfs --payload failed"
         return 1
     }
     inst_multiple mount umount modprobe mkdir cp dirname grep rm

@@ -62,11 +62,10 @@ def main() -> None:
     sys.path[:0] = json.loads(paths)
     for name in json.loads(also):
         importlib.import_module(name)
-    import oldmemfs
-    from oldmemfs import cli
-
-    for module in pkgutil.walk_packages(oldmemfs.__path__, "oldmemfs."):
-        if not module.name.endswith(".__main__"):
+    # By name, since this is no part of the program but one that runs it.
+    package = importlib.import_module("oldmemfs")
+    for module in pkgutil.walk_packages(package.__path__, "oldmemfs."):
+        if not module.name.endswith((".__main__", ".payload", ".payload_trace")):
             importlib.import_module(module.name)
     ram, mountpoint = f"{work}/ram", f"{work}/mnt"
     image(ram)
@@ -76,6 +75,7 @@ def main() -> None:
         threading.Thread(target=visit, args=(mountpoint,), daemon=True).start()
         words = ["-f", ram, mountpoint, "-o", OPTIONS]
     with open(os.devnull, "w") as sys.stdout:
+        cli = sys.modules["oldmemfs.cli"]
         status = cli.run(cli.read_arguments("oldmemfs", words))
     if status and session == "mount":
         sys.exit("the made-up image could not be mounted")

@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
-"""Gather exactly what oldmemfs needs at run time: for an initramfs, as a folder or a cpio archive.
+"""``--payload``: exactly what oldmemfs needs at run time, as a folder or a cpio archive.
 
-Run it with the Python that has oldmemfs installed. Modules are found by tracing: a child mounts a
-made-up image, reads it, and says what it has imported. Everything of Python's goes to
-/usr/lib/oldmemfs, so that it meets no other Python; system libraries keep their paths.
+For an initramfs. Modules are found by tracing: a child mounts a made-up image, reads it, and says
+what it has imported. Everything of Python's goes to /usr/lib/oldmemfs, so that it meets no other
+Python; system libraries keep their paths.
 """
 
 from __future__ import annotations
@@ -20,11 +19,15 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import OldmemError, UsageError
+from .output import put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_SAYS = "Gathers what oldmemfs needs at run time: Python, the modules, libfuse3, a shell."
 HOME = "usr/lib/oldmemfs"
 PYTHON = f"{HOME}/bin/python3"
 LIBRARY = f"{HOME}/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -72,7 +75,14 @@ _SITE = re.compile(
 )
 
 
-class PayloadError(Exception):
+class _Parser(argparse.ArgumentParser):
+    """A usage error is one line, as those of the rest of the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"--payload: {message}; see oldmemfs --payload --help")
+
+
+class PayloadError(OldmemError):
     """Something is missing here."""
 
 
@@ -228,14 +238,16 @@ def fuse_module(tree: Tree, release: str) -> None:
             tree.write(str(index).lstrip("/"), index.read_bytes())
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", type=Path, help="a folder, or NAME.cpio, .cpio.zst, .cpio.xz")
+def main(words: Sequence[str]) -> int:
+    """Gather it; the exit status."""
+    parser = _Parser(prog="oldmemfs --payload", description=_SAYS)
+    parser.add_argument(
+        "target", metavar="OUT", type=Path, help="a folder, or NAME.cpio, .cpio.zst, .cpio.xz"
+    )
     parser.add_argument("--kernel", metavar="RELEASE", help="add that kernel's fuse.ko")
     parser.add_argument("--also", metavar="MODULE", action="append", default=[],
                         help="a Python module to be there as well")  # fmt: skip
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     packed = options.target.suffix in _COMPRESSORS
     try:
         with tempfile.TemporaryDirectory(prefix="oldmemfs-payload-") as work:
@@ -246,12 +258,7 @@ def main() -> int:
             if packed:
                 os.chmod(work, stat.S_IRWXU | 0o055)
                 tree.pack(options.target, _COMPRESSORS[options.target.suffix])
-                print(f"{options.target}: {options.target.stat().st_size} bytes")
-    except (PayloadError, OSError, subprocess.SubprocessError) as error:
-        print(f"payload: {error}", file=sys.stderr)
-        return 1
+                put(f"{options.target}: {options.target.stat().st_size} bytes\n")
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PayloadError(str(error)) from error
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
