@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from support import image
 from support.budget import cpu_seconds
 from support.catalogs import catalog_of, plan_of, read_all
-from support.hostile import KERNELS, check_core, check_header, check_kernel, check_notes, check_text
+from support.hostile import (
+    CORE,
+    KERNELS,
+    check_core,
+    check_header,
+    check_kernel,
+    check_notes,
+    check_text,
+)
 
 from oldmemfs.errors import FormatError
 from oldmemfs.maps.table import Kind, Row, Table
@@ -61,11 +69,6 @@ def test_a_table_that_c_cannot_count() -> None:
 
 def test_a_header_that_is_whole_is_read() -> None:
     assert check_header(b"")
-
-
-CORE = image.Blob(
-    [image.Segment(image.NOTE, 0x200, 368), image.Segment(image.LOAD, 0x1000, 0x1000)]
-).pack().ljust(0x200, b"\0") + image.cpu_note().ljust(0x1E00, b"\0")  # fmt: skip
 
 
 @settings(max_examples=150)

@@ -56,6 +56,9 @@ KEYS = {
     "NUMBER(SECTION_SIZE_BITS)": "27", "NUMBER(MAX_PHYSMEM_BITS)": "46",
     "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)": "-4097",
 }  # fmt: skip
+CORE = image.Blob(
+    [image.Segment(image.NOTE, 0x200, 368), image.Segment(image.LOAD, 0x1000, 0x1000)]
+).pack().ljust(0x200, b"\0") + image.cpu_note().ljust(0x1E00, b"\0")  # fmt: skip
 
 
 class ByteSource:
