@@ -1,4 +1,7 @@
-"""The command: arguments in, exit status out. The only place that prints and exits."""
+"""The command line: reads the arguments, does what they say, prints errors, and exits.
+
+Exit status: 0 success, 1 failure, 2 usage error, 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ usage: oldmemfs [SOURCE] MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d]
        oldmemfs --list [SOURCE] [-o ...]      every view's layout, without mounting
        oldmemfs --info [SOURCE] [-o ...]      the summary; with --scan vmcore-kern's size, too;
                                               with --json a line for each of several SOURCEs
-       oldmemfs --check                       what this machine has, lacks, and how to mend it
+       oldmemfs --check                       what this machine has, lacks, and how to fix it
        oldmemfs --payload OUT                 what an initramfs needs: a folder, or .cpio[.zst|.xz]
        oldmemfs --version | --help
 
@@ -38,7 +41,7 @@ SOURCE: none for a capture kernel (/dev/mem and /proc/vmcore), or a RAM image, o
 
 
 def help_text() -> str:
-    """What --help says: a line or two for each word of ``options.WORDS``."""
+    """The text of --help: ``USAGE``, and the entries of ``options.WORDS``."""
     lines = []
     for word in WORDS:
         head = f"  -o {word.name}{'=' * bool(word.takes)}{word.takes} "
@@ -52,15 +55,18 @@ def help_text() -> str:
     return USAGE + "".join(f"{line}\n" for line in lines)
 
 
-_COLUMN = 26  # where the explanations begin
-# What mount(8) and fstab put where no source is meant.
+_COLUMN = 26  # of --help, where the explanations begin
+# Names that mount(8) and fstab have in the place of the source when there is none.
 _NO_SOURCE = ("none", "oldmemfs", "")
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class Command:
-    """The command line, read."""
+    """What the command line says.
+
+    ``names`` are the arguments that are no options, ``lists`` the values of all -o.
+    """
 
     action: str = "mount"
     names: list[str] = field(default_factory=list)
@@ -72,9 +78,12 @@ class Command:
 
 
 def read_arguments(program: str, arguments: Sequence[str]) -> Command:
-    """The command line, as users and as mount(8) write it.
+    """The command line, in the form of the program and in that of mount(8)'s helpers.
 
-    mount(8) calls ``mount.oldmemfs SOURCE DIR [-sfnv] [-o LIST]``; there -f means "do nothing".
+    ``program`` is argv[0]. mount(8) calls ``mount.oldmemfs SOURCE DIR [-sfnv] [-o LIST]``; there -f
+    means that nothing is to be mounted (fake).
+
+    Raises ``UsageError``.
     """
     if arguments[:1] == ["--payload"]:
         return Command("payload", list(arguments[1:]))
@@ -85,7 +94,7 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
         word = rest.pop(0)
         if word == "-o" or word in ("-t", "-N"):
             if not rest:
-                raise UsageError(f"{word}: what follows is missing")
+                raise UsageError(f"{word}: needs a value")
             value = rest.pop(0)
             if word == "-o":
                 command.lists.append(value)
@@ -115,7 +124,10 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
 
 
 def _source(name: str) -> str | None:
-    """The source of this name; none, if it is what mount(8) puts where none is meant."""
+    """The path of the source; None if ``name`` stands for "no source" in mount(8) or fstab.
+
+    A regular file or block device of such a name is taken for the source, with a warning.
+    """
     if name not in _NO_SOURCE:
         return name
     try:
@@ -148,7 +160,7 @@ def _mount(command: Command, options: Options) -> int:
         strict=options.strict,
         direct_io=options.cache != "pages",
         allow=options.allow,
-        # -d shows what passes through libfuse, and reads in C do not
+        # -d makes libfuse log its requests, and reads that C answers do not go through libfuse
         in_c=(options.reads or ("python" if command.debug or os.getuid() else "c")) == "c",
         debug=command.debug,
         name=os.path.abspath(path) if path else "oldmemfs",
@@ -163,10 +175,10 @@ def _mount(command: Command, options: Options) -> int:
         serving = f"serving {catalog.dump.source} on {mountpoint}{over}"
         notify.tell("READY=1", f"STATUS={serving}")
         if command.foreground:
-            with contextlib.suppress(OldmemError, SystemExit):  # the mount is what counts
+            with contextlib.suppress(OldmemError, SystemExit):  # the mount works without it
                 put(f"oldmemfs: {visible(serving)}; umount, or Ctrl-C, ends it\n")
 
-    if path is None:  # a capture kernel, with little memory and one chance
+    if path is None:  # a capture kernel: little memory, and old memory is lost at the next boot
         daemon.outlive_others()
     follow = daemon.follow_root if daemon.survive_switch_root() else None
     notify.tell("STATUS=preparing the views")
@@ -176,7 +188,7 @@ def _mount(command: Command, options: Options) -> int:
 
 
 def run(command: Command) -> int:
-    """Do what the command line says; the exit status."""
+    """Do what the command line says; returns the exit status. Raises ``OldmemError``."""
     options = parse(command.lists)
     if command.action in ("list", "info"):
         from .commands import show
@@ -203,11 +215,10 @@ def run(command: Command) -> int:
 
 
 def _open_standard_files() -> None:
-    """Lay /dev/null on what is closed of descriptors 0, 1 and 2.
+    """Open /dev/null as descriptor 0, 1 and 2 if they are closed.
 
-    Who starts programs without a console (init, a daemon) may leave them closed. The next file that
-    is opened would get such a number, the image itself perhaps, and lose it where this process goes
-    to the background and puts /dev/null there.
+    init and daemons may start programs without them. The image could then be opened as, say,
+    descriptor 1, and would be replaced when ``daemon.detach`` puts /dev/null there.
     """
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -215,7 +226,7 @@ def _open_standard_files() -> None:
         except OSError:
             null = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: fd
             os.set_inheritable(null, True)
-        if getattr(sys, name) is None:  # as Python leaves it for a closed one
+        if getattr(sys, name) is None:  # Python sets it so if the descriptor is closed
             setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
@@ -230,8 +241,8 @@ def _run(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except ImportError as error:  # a module's library may find no memory either
-        print(f"oldmemfs: a part of it cannot be loaded: {error}", file=sys.stderr)
+    except ImportError as error:  # for instance a shared library that finds not enough memory
+        print(f"oldmemfs: cannot load a module: {error}", file=sys.stderr)
         return 1
     except Exception as error:
         if (short := shortage(error)) is None:
@@ -241,11 +252,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def main() -> NoReturn:
-    """Entry point: exits with 0, 1 for what cannot be done, 2 for what cannot be meant."""
+    """Entry point: exits with 0 for success, 1 for a failure, 2 for a usage error."""
     _open_standard_files()
     logging.basicConfig(format="oldmemfs: %(message)s", level=logging.WARNING)
     status = _run(sys.argv)
-    # Threads may be left that wait for a source, or work on a scan that nobody wants any more: the
-    # interpreter must neither wait for them nor free what they use.
+    # Threads may still wait for a source that hangs, or work on an abandoned scan. A normal exit of
+    # the interpreter would wait for them, or free memory that they use.
     sys.stdout.flush()
     os._exit(status)

@@ -1,9 +1,11 @@
-"""Dump: what a source gives: old memory in both its spaces, and the vmcore to be.
+"""Dump: what a source gives: old memory in two address spaces, the header, notes and `vmcore`.
 
 ::
 
-    present   what `vmcore` is laid over: physical addresses as they are now, or a core file
-    memory    the dead kernel's physical addresses, the low 640 KiB put back from its backup
+    present   what the layout of `vmcore` has addresses of: physical addresses as they are in the
+              capture kernel; or, for a core file, offsets in that file
+    memory    the dead kernel's physical addresses, with the low 640 KiB of x86, which kexec copied
+              elsewhere before the capture kernel started, at their old place
 """
 
 from __future__ import annotations
@@ -32,38 +34,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dump:
-    """A crashed machine's memory, opened."""
+    """The memory of a crashed machine, opened by a source; and what is derived from it, cached."""
 
-    source: str  # for people: where it is read from
-    origin: str  # for people: where the header was found
+    source: str  # the files that it is read from, for messages
+    origin: str  # where the header was found, for messages
     header: Header  # of `vmcore` as it is served
-    core: Layout  # `vmcore`
+    core: Layout  # of `vmcore`, over ``present``
     present: Memory
     memory: Memory
-    notes: bytes
-    cpus: tuple[bytes, ...]  # the notes of each processor; nothing of one that was offline
-    page_size: int
+    notes: bytes  # of all PT_NOTEs
+    cpus: tuple[bytes, ...]  # the notes of each processor; empty for one that was offline
+    page_size: int  # bytes; the capture kernel's, which `vmcore` is rounded to
     warnings: tuple[str, ...]
-    physical: bool = False  # whether `present` goes by physical addresses
+    physical: bool = False  # whether ``present`` has physical addresses, not offsets in a file
 
     @cached_property
     def vmcoreinfo(self) -> Vmcoreinfo:
-        """What the dead kernel says of itself."""
+        """The keys of the VMCOREINFO note; without a note, none."""
         return Vmcoreinfo.parse(vmcoreinfo_text(self.notes, self.header.big_endian))
 
     @cached_property
     def located(self) -> Memory:
-        """Of a core file: its offsets -> where those bytes lay in the dead kernel's memory."""
+        """Of a core file: for its offsets, the dead kernel's physical addresses of those bytes.
+
+        Each run's ``phys`` is the offset in the file, its ``offset`` the physical address.
+        """
         return Memory(tuple(place(Run(p.offset, p.filesz, -1, p.paddr) for p in self.header.loads)))
 
     @cached_property
     def kernel(self) -> Kernel:
-        """The dead kernel, readable by its own addresses.
+        """The dead kernel: its memory by virtual addresses.
 
-        Raises ``FormatError`` where VMCOREINFO and the memory do not fit together.
+        On riscv64 the header omits memory that was reserved early, page tables included. If they
+        are not found in ``memory``, what ``present`` has at those addresses is used.
 
-        riscv64's header leaves out what was reserved early, the page tables too. Then what is
-        there now counts.
+        Raises ``FormatError`` if VMCOREINFO is missing a key, or does not match the memory.
         """
         found: Kernel | FormatError
         try:
@@ -88,21 +93,24 @@ class Dump:
 
     @cached_property
     def log(self) -> Log:
-        """The dead kernel's log. Raises ``FormatError`` or ``FaultError``."""
+        """The dead kernel's log. Raises ``FormatError`` or ``FaultError``: see ``read_log``."""
         from .kernel.printk import read_log
 
         return read_log(self.kernel, self.vmcoreinfo)
 
     @cached_property
     def panic(self) -> Panic | None:
-        """What the log says of the crash, found once: a hostile log takes seconds."""
+        """The cause of the crash according to the log. Cached: a hostile log takes seconds."""
         from .kernel.panic import find_panic
 
         return find_panic(self.log)
 
     @cached_property
     def taint(self) -> int | OldmemError:
-        """What had tainted the dead kernel, or why that is not known: the search is a long one."""
+        """The dead kernel's taint mask, or the error for which it is not known.
+
+        The error is cached, too: searching the kernel's symbol table takes long.
+        """
         from .kernel.taint import read_taint
 
         try:
@@ -112,7 +120,7 @@ class Dump:
 
     @cached_property
     def identity(self) -> Identity:
-        """Which machine it was, as far as that can be learned."""
+        """Version, command line, hardware, host name and uptime, as far as they can be read."""
         from .kernel.identity import identify
 
         kernel, log = None, None
@@ -133,7 +141,7 @@ class Dump:
 
     @cached_property
     def _search(self) -> Mapping[str, int] | OldmemError:
-        """The symbols that are needed, or why they are not known: one search for all of them."""
+        """The addresses of all symbols that are needed, from one search; or its error."""
         from .kernel.identity import SYMBOLS
         from .kernel.kallsyms import addresses
         from .kernel.taint import SYMBOL
@@ -144,5 +152,5 @@ class Dump:
             return error
 
     def with_warnings(self, warnings: Sequence[str]) -> Dump:
-        """The same with these warnings in front."""
+        """A copy with these warnings before its own."""
         return replace(self, warnings=(*warnings, *self.warnings))

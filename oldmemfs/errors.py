@@ -1,7 +1,7 @@
-"""The errors: one root, five children, each also the builtin that it resembles, where there is one.
+"""The exceptions. Each one also derives from the builtin exception that is most like it, if any.
 
-Messages start in lower case, name the file and the offset in hex, and say what to do next.
-Below ``cli`` nobody prints or exits.
+A message is one line that starts in lower case; it names the file and the offset in hex, and says
+what to do next. Only ``cli`` and ``commands`` print messages and exit.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import os
 
 
 class OldmemError(Exception):
-    """Anything that oldmemfs reports to its user in one line."""
+    """The base class: an error that the user gets as one line, without a traceback."""
 
 
 class UsageError(OldmemError, ValueError):
-    """An option or argument that cannot be meant."""
+    """A usage error: an option or argument that is wrong or missing. Exit status 2."""
 
 
 class SourceError(OldmemError, OSError):
-    """A source of old memory that cannot be opened; carries every source's reason."""
+    """A source of old memory cannot be opened, or the file system cannot be mounted."""
 
 
 class FormatError(OldmemError, ValueError):
-    """Bytes that are not what they claim to be; ``offset`` says where they stand."""
+    """Data that is malformed or inconsistent; ``offset`` is its offset or address, if known."""
 
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message if offset is None else f"{message} (at {offset:#x})")
@@ -31,11 +31,11 @@ class FormatError(OldmemError, ValueError):
 
 
 class ShortageError(OldmemError):
-    """Memory, descriptors or threads are short just now: the same may work when tried again."""
+    """Out of memory, descriptors or threads. The same may work when it is tried again."""
 
 
 class FaultError(OldmemError, OSError):
-    """Old memory that nothing can read; ``phys`` is its first physical address."""
+    """Old memory that cannot be read: ``size`` bytes from physical address ``phys`` on."""
 
     def __init__(self, phys: int, size: int) -> None:
         super().__init__(errno.EFAULT, f"old memory {phys:#x}..{phys + size:#x} cannot be read")
@@ -50,9 +50,10 @@ _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
 
 
 def shortage(error: BaseException) -> ShortageError | None:
-    """What is short, if that is why ``error`` was raised; None if it was raised for anything else.
+    """The ``ShortageError`` for ``error`` if it was raised for lack of a resource, else None.
 
-    Looks at what caused it, too, and into the groups in which trio raises several errors at once.
+    Also looks at the exception that caused it (``__cause__``), and into exception groups, in which
+    trio raises several errors at once.
     """
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(shortage, error.exceptions)), None)
@@ -63,6 +64,8 @@ def shortage(error: BaseException) -> ShortageError | None:
     if isinstance(error, OSError) and error.errno in _SHORT:
         advice = "; raise ulimit -n" if error.errno == errno.EMFILE else ""
         return ShortageError(os.strerror(error.errno).lower() + advice)
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):  # as threading says it
+    if isinstance(error, RuntimeError) and "start new thread" in str(
+        error
+    ):  # the text of threading
         return ShortageError("no room for one more thread; free memory, or raise ulimit -u")
     return shortage(error.__cause__) if error.__cause__ else None

@@ -1,4 +1,4 @@
-"""The options: one ``-o`` list, read once, with every mistake named."""
+"""The options of ``-o``: the one table of them, which parser, --help and man page use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MACHINES = ("pc", "q35", "microvm", "virt", "riscv-virt")
-# What fstab and mount(8) may add. The mount is ro,nodev,nosuid,noexec whatever they say.
+# Options of fstab and mount(8), which are accepted and ignored. The mount is always
+# ro,nodev,nosuid,noexec.
 _MOUNT_WORDS = frozenset(
     {"rw", "ro", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "auto", "noauto", "user",
      "users", "nouser", "owner", "group", "defaults", "_netdev", "nofail", "atime", "noatime",
@@ -24,14 +25,14 @@ _MOUNT_WORDS = frozenset(
 
 
 class Bind(NamedTuple):
-    """The view of this name is also mounted over ``target``."""
+    """-o bind=: the file of ``view`` is also bind-mounted over the file ``target``."""
 
     view: str
     target: str = "/proc/vmcore"
 
 
 class Piece(NamedTuple):
-    """``phys`` of the machine is at ``offset`` of its image."""
+    """-o ram=: the physical addresses ``phys`` are at the file offset ``offset`` of the image."""
 
     phys: Range
     offset: int
@@ -39,10 +40,10 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything that -o can say."""
+    """The values of all options; None where the option was not given."""
 
-    source: str | None = None  # the member of ``sources`` to use, instead of probing
-    elfcorehdr: int | str | None = None  # an address in memory, or a file
+    source: str | None = None  # the ``NAME`` of the member of ``sources`` to use
+    elfcorehdr: int | str | None = None  # a physical address, or the path of a file
     ram: tuple[Piece, ...] = ()
     machine: str | None = None  # one of MACHINES
     arch: str | None = None  # the architecture that the header must be for, or "any"
@@ -53,13 +54,16 @@ class Options:
     dump_level: int = 31  # makedumpfile's -d
     strict: bool = False
     bind: Bind | None = None
-    cache: str | None = None  # "none", "pages"; by measurement when not given
-    reads: str | None = None  # "c", "python"; by privilege when not given
+    cache: str | None = None  # "none" or "pages"; if not given, "none"
+    reads: str | None = None  # "c" or "python"; if not given, "c" for root
     allow: frozenset[str] = field(default_factory=frozenset)  # allow_other, allow_root
 
 
 def number(text: str) -> int:
-    """A number, decimal or 0x hex, with K, M, G or T behind it."""
+    """The value of a decimal or 0x hex number, which may have the suffix K, M, G or T.
+
+    Raises ``UsageError`` if it is malformed or does not fit in 64 bits.
+    """
     match = re.fullmatch(r"(0[xX][0-9a-fA-F]+|[0-9]+)([kKmMgGtT]?)", text)
     if not match:
         raise UsageError(f"{text!r} is not a number")
@@ -91,7 +95,7 @@ def _elfcorehdr(value: str) -> int | str:
 
 
 def _number_or_0(value: str) -> int:
-    """A number; 0 for what is none, which the caller refuses in words of its own."""
+    """A number, or 0 if it is malformed: the caller refuses 0 with a better message."""
     try:
         return number(value)
     except UsageError:
@@ -148,21 +152,21 @@ def _skip(value: str) -> bool:
 
 
 class Word(NamedTuple):
-    """A word of ``-o``: read by ``parse``, told by --help and by the man page.
+    """An option of ``-o``, for ``parse``, --help and the man page.
 
-    In ``says`` and ``more`` a word between asterisks is set apart where that is possible.
+    In ``says`` and ``more``, text between asterisks is emphasised in the man page.
     """
 
     name: str
-    takes: str  # its value, as help shows it; empty: it has none
-    says: str
-    read: Callable[[str], object]
-    field: str = ""  # of ``Options``, if it is not called like the word
-    more: str = ""  # what only the man page adds
+    takes: str  # the form of its value, as --help shows it; empty if it takes none
+    says: str  # the explanation in --help and in the man page
+    read: Callable[[str], object]  # converts the value; raises ``UsageError``
+    field: str = ""  # the field of ``Options``, if its name is not ``name``
+    more: str = ""  # more text, in the man page only
 
 
 WORDS = (
-    Word("source", "devmem|elf|raw", "the kind of source, instead of finding out",
+    Word("source", "devmem|elf|raw", "the kind of source, instead of trying each",
          _choice("source", "devmem", "elf", "raw")),
     Word("elfcorehdr", "ADDRESS|FILE",
          "the crash's ELF header: its address in memory (decimal or 0x, K M G), or a file",
@@ -178,29 +182,30 @@ WORDS = (
     Word("layout", "paged|packed", "image: packed is *vmcore* as kernels before 3.11 make it",
          _packed, "packed"),
     Word("arch", "NAME|any", "refuse a header for another machine than NAME, or take any", str),
-    Word("notes", "skip", "go on without ELF notes that cannot be read", _skip, "skip_notes"),
+    Word("notes", "skip", "continue without ELF notes that cannot be read", _skip, "skip_notes"),
     Word("dump_level", "N", "what *vmcore-kern* leaves out, as makedumpfile -d (31)", _dump_level,
          more="A sum of 1 (zero pages), 2 and 4 (cache), 8 (user pages), 16 (free pages)."),
     Word("strict", "", "EIO for what cannot be read, instead of zeros and a line in *badpages*",
          bool),
     Word("bind", "VIEW[:FILE]", "mount that view over */proc/vmcore* (or FILE) as well", _bind,
-         more="A distribution's own scripts save it then. Undone when the mount point is unmounted."
-              " The program is ready once this is done."),
-    Word("cache", "none|pages", "read past the page cache, or through it",
+         more="So a distribution's own scripts save it. It ends when the mount point is unmounted."
+              " The program reports that it is ready only after this mount was made."),
+    Word("cache", "none|pages", "bypass the page cache (none) or use it (pages)",
          _choice("cache", "none", "pages")),
-    Word("reads", "c|python", "answer reads in C threads (what root gets) or in Python",
+    Word("reads", "c|python", "answer reads in C threads (default of root) or in Python",
          _choice("reads", "c", "python"),
-         more="Others get Python, through fusermount3."),
-    Word("allow_other", "", "let other users in", bool),
-    Word("allow_root", "", "let root in, where another user mounts", bool),
+         more="Users other than root always get Python: they mount through fusermount3."),
+    Word("allow_other", "", "let other users access the mount (files stay 0400)", bool),
+    Word("allow_root", "", "let root access the mount, if another user mounts", bool),
 )  # fmt: skip
 _BY_NAME = {word.name: word for word in WORDS}
 
 
 def parse(lists: Iterable[str]) -> Options:
-    """Options from the words of all -o lists; later words win, ``ram=`` adds up.
+    """The options in ``lists``, the comma-separated values of all -o.
 
-    Raises ``UsageError`` for a word that is neither ours nor mount's.
+    If an option is given several times, the last one counts; the pieces of several ``ram=`` are
+    added. Raises ``UsageError`` for an unknown option or a bad value.
     """
     options = Options()
     for text in (w for one in lists for w in one.split(",") if w):
@@ -222,5 +227,5 @@ def parse(lists: Iterable[str]) -> Options:
             known_as, meant = word.field or key, word.read(value) if word.takes else True
             options = replace(options, **{known_as: meant})  # type: ignore[arg-type]
     if options.ram and options.machine:
-        raise UsageError("-o ram= and -o machine= both say where memory lies: give one")
+        raise UsageError("-o ram= and -o machine= both say where memory is: give one of them")
     return options

@@ -1,6 +1,6 @@
-"""Half-open integer ranges ``[start, end)``: the arithmetic that every map here is made of.
+"""Half-open integer ranges ``[start, end)``, of bytes or of pages, and their arithmetic.
 
-Inclusive ends exist only in ``iomem``.
+All code uses half-open ranges; ``host.iomem`` converts the inclusive ends of /proc/iomem.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _start = attrgetter("start")
 
 
 class Range(NamedTuple):
-    """``[start, end)``."""
+    """The integers from ``start`` up to, but not including, ``end``."""
 
     start: int
     end: int
 
     @property
     def size(self) -> int:
-        """How many units it holds."""
+        """How many integers are in it."""
         return self.end - self.start
 
     def __str__(self) -> str:
@@ -41,13 +41,13 @@ def round_up(value: int, unit: int) -> int:
 
 
 def intersect(a: Range, b: Range) -> Range | None:
-    """What two ranges share, or None."""
+    """The range that is in both, or None."""
     start, end = max(a.start, b.start), min(a.end, b.end)
     return Range(start, end) if start < end else None
 
 
 def union(ranges: Iterable[Range]) -> list[Range]:
-    """The same points as sorted, disjoint ranges that do not touch."""
+    """The union, as sorted, disjoint ranges that do not touch; empty ranges are dropped."""
     joined: list[Range] = []
     for start, end in sorted(r for r in ranges if r.start < r.end):
         if joined and start <= joined[-1].end:
@@ -58,7 +58,7 @@ def union(ranges: Iterable[Range]) -> list[Range]:
 
 
 def subtract(whole: Range, holes: Sequence[Range]) -> Iterator[Range]:
-    """What is left of ``whole`` without ``holes`` (sorted and disjoint).
+    """The parts of ``whole`` that are in none of ``holes`` (sorted and disjoint), in order.
 
     ::
 

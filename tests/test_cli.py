@@ -34,7 +34,7 @@ def ram(tmp_path: Path) -> str:
         ([], 2, "give [SOURCE] MOUNTPOINT"),
         (["a", "b", "c"], 2, "give [SOURCE] MOUNTPOINT"),
         (["--wrong"], 2, "--wrong: no such option"),
-        (["-o"], 2, "-o: what follows is missing"),
+        (["-o"], 2, "-o: needs a value"),
         (["x", "-o", "wrong"], 2, "-o wrong: not an option; there are"),
         (["x", "-o", "source=tape"], 2, "give one of devmem, elf, raw"),
         (["x", "-o", "elfcorehdr=12zz"], 2, "give an address (0x hex) or a file's path"),
