@@ -44,7 +44,7 @@ class Dump:
     memory: Memory
     notes: bytes  # of all PT_NOTEs
     cpus: tuple[bytes, ...]  # the notes of each processor; empty for one that was offline
-    page_size: int  # bytes; the capture kernel's, which `vmcore` is rounded to
+    page_size: int  # bytes; the capture kernel's (of a core file: this machine's)
     warnings: tuple[str, ...]
     physical: bool = False  # whether ``present`` has physical addresses, not offsets in a file
 

@@ -149,7 +149,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "core"
     path.touch()
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may read anything
-    with pytest.raises(SourceError, match=f"^{path}: no permission to read it; be root"):
+    with pytest.raises(SourceError, match=f"^{path}: no permission to read it; run this as root"):
         open_source(str(path), parse([]))
 
 
@@ -177,7 +177,7 @@ def test_a_truncated_core_is_served_with_a_warning(tmp_path: Path) -> None:
     path.write_bytes(blob.pack().ljust(0x5000, b"x"))
     done = run(*OLDMEMFS, "--list", str(path))
     assert done.returncode == 1  # it has no VMCOREINFO: that view cannot be read
-    assert "truncated: its headers speak of 0x9000 bytes, there are 0x5000" in done.stderr
+    assert "truncated: its headers describe 0x9000 bytes, it has 0x5000" in done.stderr
     assert "0x000000000000         0x9000 memory" in done.stdout
     assert "vmcoreinfo:\ncannot be read:" in done.stdout
 

@@ -33,7 +33,7 @@ def _opens(path: str, absent: str) -> tuple[bool, str]:
     except SourceError as error:
         there = os.path.exists(path)
         return False, f"{error}; {'run this as root: sudo oldmemfs --check' if there else absent}"
-    return True, f"{path} opens"
+    return True, f"{path} can be opened"
 
 
 def _helper() -> tuple[bool, str]:

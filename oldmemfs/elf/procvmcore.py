@@ -109,7 +109,7 @@ def _one_note(
 
     def refuse(why: str) -> FormatError:
         message = f"{where}: PT_NOTE of {phdr.memsz:#x} bytes at {phdr.offset:#x}: {why}"
-        return FormatError(f"{message}; -o notes=skip goes on without it")
+        return FormatError(f"{message}; -o notes=skip continues without it")
 
     if phdr.memsz > MAX_NOTE:
         raise refuse(f"more than {MAX_NOTE:#x} bytes, the most that a kernel can read")
@@ -151,7 +151,7 @@ def read_notes(
                 raise FormatError(
                     f"{where}: program header {i} is one PT_NOTE too many: of all of them at most "
                     f"{MAX_READ:#x} bytes are read, and {MAX_NOTES:#x} bytes and {MAX_COUNT} notes "
-                    "are taken; -o notes=skip goes on without it and those after it"
+                    "are taken; -o notes=skip continues without it and those after it"
                 )
             notes[i] = found
         except FormatError as error:
@@ -164,10 +164,10 @@ def read_notes(
         return notes, warnings
     if not notes:
         raise FormatError(f"{where}: no PT_NOTE: a capture kernel would crash on this header; "
-                          "-o notes=skip goes on without notes")  # fmt: skip
+                          "-o notes=skip continues without notes")  # fmt: skip
     if not any(notes.values()):
-        raise FormatError(f"{where}: all PT_NOTEs are empty: a capture kernel gives no vmcore; "
-                          "-o notes=skip goes on without notes")  # fmt: skip
+        raise FormatError(f"{where}: all PT_NOTEs are empty: a capture kernel makes no vmcore; "
+                          "-o notes=skip continues without notes")  # fmt: skip
     return notes, warnings
 
 

@@ -57,7 +57,7 @@ def check_target(bind: Bind) -> None:
     opened.
     """
     if os.getuid() != 0:
-        raise UsageError("-o bind= mounts over another file: be root")
+        raise UsageError("-o bind= mounts over another file, which needs root")
     try:
         fd = os.open(bind.target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:

@@ -251,9 +251,8 @@ class Filesystem(pyfuse3.Operations):
         try:
             opened = self._open[fh]
             reader = self._readers.pop() if self._readers else Reader()
-            got = reader.read_now(
-                opened.table, off, size
-            )  # starting a thread takes longer than the copy
+            # Without a thread if possible: starting one takes longer than the copy.
+            got = reader.read_now(opened.table, off, size)
             if got is None:
                 got = await self.builds.read(reader, opened.table, off, size)
             data, faults = got

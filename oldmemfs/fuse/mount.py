@@ -185,9 +185,8 @@ def mount_and_serve(
     and ``OSError`` if /dev/fuse failed.
     """
     with contextlib.ExitStack() as stack:
-        binder = (
-            Binder(settings.bind, mountpoint) if settings.bind else None
-        )  # forks, so it comes first
+        # The binder forks, so it comes before everything that starts a thread.
+        binder = Binder(settings.bind, mountpoint) if settings.bind else None
         if binder:
             stack.callback(binder.end)
         stack.enter_context(_signals(signal.SIG_BLOCK))

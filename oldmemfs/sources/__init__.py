@@ -63,4 +63,4 @@ def _check_path(path: str) -> None:
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     if not os.access(path, os.R_OK):
-        raise SourceError(f"{path}: no permission to read it; be root, or its owner")
+        raise SourceError(f"{path}: no permission to read it; run this as root or as its owner")

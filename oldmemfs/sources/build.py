@@ -121,14 +121,14 @@ def odd(header: Header, merged: procvmcore.Merged, origin: str) -> Iterator[str]
     kinds = [p.type for p in header.phdrs]
     notes = kinds.count(PT_NOTE)
     if PT_LOAD in kinds[:notes]:
-        yield f"{origin}: a PT_LOAD stands before the last PT_NOTE and is lost, as in /proc/vmcore"
+        yield f"{origin}: a PT_LOAD comes before the last PT_NOTE and is lost, as in /proc/vmcore"
     if int.from_bytes(header.ehdr[32:40] if header.bits == 64 else header.ehdr[28:32],
                       "big" if header.big_endian else "little") != len(header.ehdr):  # fmt: skip
         yield f"{origin}: e_phoff does not point behind the ELF header; readers may fail"
     lost = [p for p in header.loads if not _can_be_memory(p)]
     if lost:
-        yield (f"{origin}: {len(lost)} PT_LOADs, first at {lost[0].paddr:#x}, are in no machine's "
-               "memory; they are in `vmcore` but not in `oldmem`")  # fmt: skip
+        yield (f"{origin}: {len(lost)} PT_LOADs, the first at {lost[0].paddr:#x}, have physical "
+               "addresses that no machine has; they are in `vmcore` but not in `oldmem`")  # fmt: skip
     if header.bits == 32 and any(p.offset >> 32 for p in merged.header.phdrs):
         yield f"{origin}: ELF32 with more than 4 GiB: p_offset wraps, as in /proc/vmcore"
 

@@ -121,7 +121,7 @@ def _over_vmcore(
             runs += pieces
         else:
             warnings.append(
-                f"{DEVICE} at {address:#x} does not hold what {VMCORE} gives; that PT_LOAD is read "
+                f"{DEVICE} at {address:#x} and {VMCORE} have different bytes; that PT_LOAD is read "
                 f"from {VMCORE}"
             )
     present = Memory(tuple(place([*runs, Run(0, size, fd, 0)])))

@@ -68,7 +68,7 @@ def _open(path: str, fd: int, options: Options) -> Dump:
     end = max([size, *(p.offset + p.filesz for p in header.loads)])
     if end > size:
         warnings.append(
-            f"{path}: truncated: its headers speak of {end:#x} bytes, there are {size:#x}; "
+            f"{path}: truncated: its headers describe {end:#x} bytes, it has {size:#x}; "
             f"the missing ones {'give EIO' if options.strict else 'read as zeros'}"
         )
     runs: list[Run] = []

@@ -62,7 +62,7 @@ def proc_vmcore(path: str, warnings: list[str]) -> tuple[int, Header] | None:
     size = os.fstat(fd).st_size
     end = max((p.offset + p.memsz for p in header.loads), default=0)
     if garbage or end > size:
-        warnings += garbage or [f"{path}: its headers speak of {end:#x} bytes, it has {size:#x}"]
+        warnings += garbage or [f"{path}: its headers describe {end:#x} bytes, it has {size:#x}"]
         os.close(fd)
         return None
     return fd, header

@@ -62,7 +62,7 @@ def machine_map(machine: str | None, size: int) -> tuple[Piece, ...]:
     if end > _AMD_HOLE:
         raise UsageError(
             f"-o machine={machine}: {size:#x} bytes of RAM may be split around AMD's hole at "
-            f"{_AMD_HOLE:#x}: say where they lie with -o ram="
+            f"{_AMD_HOLE:#x}: give their places with -o ram="
         )
     return (Piece(Range(0, below), 0), Piece(Range(_FOUR, end), below))
 
