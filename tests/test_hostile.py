@@ -57,7 +57,7 @@ def test_memory_at_the_end_of_all_addresses(phys: int, tmp_path: Path) -> None:
     made = image.crashed([load, image.Segment(image.LOAD, 0x18000, 0x1000)])
     catalog = catalog_of(made.write(tmp_path / "ram"), f"elfcorehdr={image.HEADER:#x}")
     assert any(
-        "addresses that no machine has; they are in `vmcore`" in warning
+        "addresses that no machine has; these are in `vmcore`" in warning
         for warning in catalog.dump.warnings
     )
     oldmem, vmcore = plan_of(catalog, "oldmem"), plan_of(catalog, "vmcore")

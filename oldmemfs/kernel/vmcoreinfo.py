@@ -1,7 +1,7 @@
 """VMCOREINFO: the text in which a kernel tells a dump reader its symbols, sizes and offsets.
 
-Parsing never fails: lines of other forms are ignored, and of a key that occurs twice the first value
-counts. Forms (kernel/vmcore_info.c; kernel/crash_core.c before 6.9)::
+Parsing never fails: lines of other forms are ignored, and of a key that occurs twice the first
+value counts. Forms (kernel/vmcore_info.c; kernel/crash_core.c before 6.9)::
 
     OSRELEASE=6.1.0-56-cloud-amd64      PAGESIZE=4096          CRASHTIME=1795220275
     SYMBOL(init_uts_ns)=ffffffff9cdf9b60                       KERNELOFFSET=1a200000

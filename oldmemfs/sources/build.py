@@ -127,8 +127,8 @@ def odd(header: Header, merged: procvmcore.Merged, origin: str) -> Iterator[str]
         yield f"{origin}: e_phoff does not point behind the ELF header; readers may fail"
     lost = [p for p in header.loads if not _can_be_memory(p)]
     if lost:
-        yield (f"{origin}: {len(lost)} PT_LOADs, the first at {lost[0].paddr:#x}, have physical "
-               "addresses that no machine has; they are in `vmcore` but not in `oldmem`")  # fmt: skip
+        yield (f"{origin}: {len(lost)} PT_LOADs, first at {lost[0].paddr:#x}, have physical "
+               "addresses that no machine has; these are in `vmcore`, not in `oldmem`")  # fmt: skip
     if header.bits == 32 and any(p.offset >> 32 for p in merged.header.phdrs):
         yield f"{origin}: ELF32 with more than 4 GiB: p_offset wraps, as in /proc/vmcore"
 
