@@ -2,7 +2,7 @@
 
 ::
 
-    python tests/tools/compare_readers.py IMAGE VMLINUX [NAME=COMMAND...] [--keep DIR] [--size]
+    python tests/tools/compare_readers.py IMAGE VMLINUX [NAME=COMMAND...] [--keep DIR]
 
 Mounts the image, lets every reader that is installed print what it can of both files, and says in
 a Markdown table whether that was the same. ``crash="ld.so --library-path DIR crash"`` names
