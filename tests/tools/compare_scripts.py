@@ -68,3 +68,34 @@ for start, length, *_ in kernel.mapping(0, kernel.maximum_address, ignore_errors
             size += 4096
 print(size, digest.hexdigest())
 """
+
+# What the speed of reading is measured with (bench_readers.py).
+CRASH_TASKS = """\
+foreach bt
+kmem -i
+kmem -s
+log
+mod
+foreach files
+quit
+"""
+
+DRGN_PAGES = """\
+# Every task's stack, then the flags of every struct page: many short reads, far apart and near.
+from drgn.helpers.linux.mm import for_each_page
+from drgn.helpers.linux.pid import for_each_task
+from drgn import FaultError
+
+for task in for_each_task(prog):
+    try:
+        print(task.pid.value_(), prog.stack_trace(task))
+    except (ValueError, FaultError) as error:
+        print(task.pid.value_(), error)
+flags = 0
+for page in for_each_page(prog):
+    try:
+        flags ^= page.flags.value_()
+    except FaultError:
+        flags ^= 1
+print(flags)
+"""
