@@ -1,1 +1,1 @@
-"""The dead kernel: what VMCOREINFO says, its addresses, its log."""
+"""The dead kernel: its VMCOREINFO, its virtual memory, its log, and the cause of the crash."""

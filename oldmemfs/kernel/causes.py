@@ -1,7 +1,7 @@
-"""What kernels die of: for each cause a sentence, its panic's words, and the lines that precede it.
+"""The causes of kernel crashes: for each a sentence, its panic message and its log lines.
 
-One table. Formats from 2.6 to 7.x, of all architectures; where a format changed, a line here
-covers each form. The order counts: the first row that fits a line is the one that it is of.
+One table, for the messages of kernels 2.6 to 7.x on all architectures; where a message changed,
+each form has a pattern. The order of the rows matters: the first row that fits a line is taken.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 
 class Grade(Enum):
-    """What a line of a cause means to a panic that comes later."""
+    """Which lines before a panic count as the beginning of the crash."""
 
-    OOPS = 1  # the kernel was broken from then on: the first one in the log is the beginning
-    REPORT = 2  # machines go on after it: it is a beginning only of the panic that it leads to
-    HARDWARE = 3  # as REPORT, and an oops long before did not cause it
+    OOPS = 1  # the kernel is damaged from then on: the first oops in the log is the beginning
+    REPORT = 2  # a machine can continue after it: a beginning only if the panic has this cause
+    HARDWARE = 3  # as REPORT; an earlier oops is not the beginning of such a panic
 
 
 class Sign(NamedTuple):
-    """A line of the log that tells of a cause.
+    """A kind of log line that shows a cause.
 
-    ``words`` stands in each such line and is looked for first, because that is quick. The pattern
-    may have the groups cpu, pid and comm: who it is about.
+    Each such line contains ``words``; they are searched first, because that is faster than the
+    pattern. The pattern may have the groups cpu, pid and comm: the CPU and the task to blame.
     """
 
     words: bytes
@@ -33,18 +33,18 @@ class Sign(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cause:
-    """One way to die; each is itself only, a key of dictionaries."""
+    """One cause of crashes. It is compared by identity, so it can be a key of dictionaries."""
 
     sentence: str
     grade: Grade
     panic: re.Pattern[bytes] | None = None  # what follows "Kernel panic - not syncing: "
     signs: tuple[Sign, ...] = ()
-    details: re.Pattern[bytes] | None = None  # of the lines after the sign: more groups
-    newest: bool = False  # several signs before one panic: the last one is the deadly one
-    vague: bool = False  # the panic's words do not say what happened: the sign does
+    details: re.Pattern[bytes] | None = None  # for the lines after the sign: the same groups
+    newest: bool = False  # of several signs before the panic the last one counts, not the first
+    vague: bool = False  # the panic message does not say what happened, only the signs do
 
 
-_NAME = rb"(?P<comm>.{1,64}?)"  # a comm has 15 bytes; a kernel worker's may be told with more
+_NAME = rb"(?P<comm>.{1,64}?)"  # a comm has at most 15 bytes; kernel workers are printed with more
 _NUMBER = rb"\d{1,9}"
 _CPU, _PID = rb"(?P<cpu>" + _NUMBER + rb")", rb"(?P<pid>" + _NUMBER + rb")"
 
@@ -53,7 +53,7 @@ def _row(
     sentence: str, grade: Grade, panic: bytes | None, *signs: bytes | tuple[bytes, bytes],
     details: bytes | None = None, newest: bool = False, vague: bool = False,
 ) -> Cause:  # fmt: skip
-    """A row; a sign that is only words has itself as its pattern."""
+    """Make a row; a sign given as words only has these words as its pattern."""
     pairs = [(s, re.escape(s)) if isinstance(s, bytes) else s for s in signs]
     return Cause(
         sentence,
@@ -67,9 +67,9 @@ def _row(
 
 
 CAUSES = (
-    # --- asked for
+    # --- requested
     _row(
-        "somebody asked for the crash (sysrq-c)", Grade.OOPS, rb"sysrq triggered crash",
+        "the crash was requested (sysrq-c)", Grade.OOPS, rb"sysrq triggered crash",
         (b"Trigger a crash", rb"[Ss]ys[Rr]q ?: .{0,16}Trigger a crash|[Ss]ys[Rr]q ?: Trigger"),
     ),
     # --- hardware
@@ -91,7 +91,7 @@ CAUSES = (
         (b"EDAC ", rb"EDAC \S{1,32}: .{0,32}\bUE\b"), newest=True,
     ),
     _row(
-        "the hardware reported an error that is of no instruction (SError)", Grade.HARDWARE,
+        "the hardware reported an asynchronous error (SError)", Grade.HARDWARE,
         rb"SError", (b"SError", rb"SError Interrupt on CPU" + _CPU),
         (b"-- SError", rb"detected on CPU" + _CPU + rb",.* -- SError"), newest=True,
     ),
@@ -102,7 +102,7 @@ CAUSES = (
         newest=True,
     ),
     _row(
-        "an NMI that no driver knows: hardware, a hypervisor or a person raised it",
+        "an NMI that no driver knows, from hardware, a hypervisor or an operator",
         Grade.HARDWARE, rb"NMI: Not continuing|NMI received for unknown reason",
         (b"NMI received for unknown reason", rb"unknown reason \w+ on CPU " + _CPU),
         (b"NMI received for unknown reason", rb"unknown reason"), newest=True,
@@ -112,10 +112,10 @@ CAUSES = (
         rb"An NMI occurred", newest=True,
     ),
     _row(
-        "a watchdog was not fed in time", Grade.HARDWARE,
+        "a watchdog timer was not reset in time", Grade.HARDWARE,
         rb"(?i)watchdog pre-?timeout|software watchdog timer expired|watchdog timer expired",
     ),
-    # --- nothing went on
+    # --- lockups and stalls
     _row(
         "a CPU hung with interrupts off (hard lockup)", Grade.REPORT,
         rb"(?i)hard lockup|NMI Watchdog|Non maskable interrupt",
@@ -143,12 +143,12 @@ CAUSES = (
         (b"INFO: task ", rb"INFO: task " + _NAME + rb":" + _PID + rb" blocked .{0,16}for more"),
     ),
     _row(
-        "a queue of kernel work stood still (workqueue lockup)", Grade.REPORT, rb"(?i)workqueue",
+        "a workqueue made no progress (workqueue lockup)", Grade.REPORT, rb"(?i)workqueue",
         b"BUG: workqueue lockup",
     ),
     # --- memory, init, the root file system
     _row(
-        "memory ran out", Grade.REPORT, rb"(?i)out of memory|deadlocked on memory",
+        "out of memory (OOM)", Grade.REPORT, rb"(?i)out of memory|deadlocked on memory",
         (b" invoked oom-killer", rb"^" + _NAME + rb" invoked oom-killer"),
     ),
     _row("init, the first process, ended or was killed", Grade.REPORT, rb"Attempted to kill init"),
@@ -162,20 +162,23 @@ CAUSES = (
         b"VFS: Cannot open root device", b"VFS: Unable to mount root",
     ),
     _row(
-        "a file system met an error and was told to panic", Grade.REPORT,
+        "a file system met an error and is set to panic on errors", Grade.REPORT,
         rb"(?i)(?:ext[234]-fs|ocfs2|jfs|btrfs|gfs2|nilfs|f2fs|ubifs|xfs|affs|fat-fs)\b",
         (b"-fs error", rb"(?i)(?:ext[234]|f2fs|fat)-fs error"), (b"BTRFS", rb"BTRFS critical"),
         (b"ocfs2", rb"ocfs2.{0,200}ERROR"),
     ),
-    _row("a verified disk's content was wrong", Grade.REPORT, rb"dm-verity|fs-verity", b"verity"),
+    _row(
+        "the data of a verified disk was corrupted (verity)", Grade.REPORT,
+        rb"dm-verity|fs-verity", b"verity",
+    ),
     _row("the audit system could not record an event", Grade.REPORT, rb"^audit: "),
     # --- hypervisors and firmware
     _row(
-        "the hypervisor, or a person through it, reset the CPUs into the kernel",
+        "the hypervisor, or an operator through it, requested a system reset",
         Grade.HARDWARE, None, (b"System Reset", rb"Oops: System Reset|System Reset in kernel"),
     ),
     _row(
-        "the hypervisor or the firmware broke its contract with the kernel", Grade.HARDWARE,
+        "the hypervisor or the firmware reported an error or broke its protocol", Grade.HARDWARE,
         rb"TDX|\bSEV\b|SEV-|#VC|#VE|VMGEXIT|GHCB|\b[Xx]en\b|Hyper-?V|hv_|\bRTAS\b|\brtas\b"
         rb"|EPOW|\bOPAL\b|(?i:hypervisor)|(?i:fatal firmware)",
         b"unhandled #VC exception", b"Unexpected #VE", b"Hypervisor Maintenance", newest=True,
@@ -191,7 +194,7 @@ CAUSES = (
         b"Thread overran stack", b"stack guard page: ", b"Bad kernel stack pointer",
     ),
     _row(
-        "an exception met another one (double fault), often a stack overflow", Grade.OOPS,
+        "an exception inside an exception (double fault), often a stack overflow", Grade.OOPS,
         rb"(?i)machine halted|double fault", b"PANIC: double fault",
         (b"double fault", rb"double fault(?:, gdt|: )"),
     ),
@@ -200,7 +203,7 @@ CAUSES = (
         details=rb"by task " + _NAME + rb"/" + _PID + rb"\s*$",
     ),
     _row("KFENCE found a bad memory access", Grade.OOPS, rb"KFENCE|kfence", b"BUG: KFENCE: "),
-    _row("KMSAN found a use of memory never set", Grade.OOPS, rb"KMSAN|kmsan", b"BUG: KMSAN: "),
+    _row("KMSAN found a use of uninitialised memory", Grade.OOPS, rb"KMSAN|kmsan", b"BUG: KMSAN: "),
     _row("KCSAN found a data race", Grade.REPORT, rb"KCSAN|kcsan", b"BUG: KCSAN: "),
     _row(
         "UBSAN found undefined behaviour", Grade.REPORT, rb"UBSAN",
@@ -208,7 +211,7 @@ CAUSES = (
     ),
     _row("an indirect call had a wrong target (CFI)", Grade.OOPS, rb"CFI failure", b"CFI failure"),
     _row(
-        "the kernel scheduled where it must not (scheduling while atomic)", Grade.REPORT,
+        "the kernel scheduled in atomic context (scheduling while atomic)", Grade.REPORT,
         rb"scheduling while atomic", (b"scheduling while atomic", rb"BUG: scheduling while atomic: "
         + _NAME + rb"/" + _PID + rb"/0x"),
     ),
@@ -220,31 +223,31 @@ CAUSES = (
         "memory of the slab allocator was corrupted", Grade.OOPS, None,
         (b"BUG ", rb"^BUG \S{1,64} \(.{1,64}?\): "),
     ),
-    _row("a page's own record was corrupted", Grade.OOPS, None, b"BUG: Bad page "),
+    _row("a struct page was corrupted (bad page)", Grade.OOPS, None, b"BUG: Bad page "),
     _row(
         "lock debugging found a possible deadlock", Grade.REPORT, rb"lockdep",
         b" locking dependency detected", b"possible recursive locking", b"inconsistent lock state",
         b"lock order detected", b"bad unlock balance", b"INFO: possible circular",
     ),
-    # --- oops: from the clear ones to any
-    _row("the kernel found itself in a wrong state (BUG)", Grade.OOPS, None,
+    # --- oops: the specific ones first
+    _row("a check of the kernel found a wrong state (BUG)", Grade.OOPS, None,
          (b"ernel BUG", rb"[Kk]ernel BUG(?: at |! | \[#)")),
     _row(
         "the kernel used a NULL pointer (oops)", Grade.OOPS, None,
         (b"NULL pointer dereference", rb"(?i)(?:BUG: |unable to handle ).{0,64}NULL pointer"),
     ),
     _row(
-        "the kernel used an address that is not mapped, or not so (oops)", Grade.OOPS, None,
+        "the kernel used an address that is not mapped for that access (oops)", Grade.OOPS, None,
         (b"nable to handle ", rb"[Uu]nable to handle (?:kernel|page|instruction) ?"),
         (b"ernel tried to execute", rb"kernel tried to execute"),
         b"unable to execute userspace code",
     ),
     _row(
-        "the kernel used an address that cannot be (general protection fault)", Grade.OOPS, None,
+        "the kernel used an invalid address (general protection fault)", Grade.OOPS, None,
         (b"general protection fault", rb"general protection fault[,:] "),
     ),
     _row(
-        "the kernel ran an instruction that is none, as BUG() is (invalid opcode)", Grade.OOPS,
+        "the kernel ran an invalid instruction, often a BUG() (invalid opcode)", Grade.OOPS,
         None, (b"opcode: ", rb"invalid opcode: .{0,16}\[#"),
         (b"illegal operation: ", rb"illegal operation: .{0,16}\[#"),
     ),
@@ -257,15 +260,15 @@ CAUSES = (
         (b"Bad mode in ", rb"Bad mode in .{1,64} detected on CPU" + _CPU),
         (b"exception on CPU", rb"Unhandled .{1,64} exception on CPU" + _CPU), vague=True,
     ),
-    # --- complaints
+    # --- warnings
     _row(
-        "the kernel warned, and was told to panic then (panic_on_warn)", Grade.REPORT,
+        "the kernel warned and is set to panic on warnings (panic_on_warn)", Grade.REPORT,
         rb"panic_on_warn|warned too often",
         (b"WARNING: ", rb"WARNING: .{1,180}, CPU#" + _CPU + rb": (?P<comm>.{1,64})/" + _PID),
         (b"WARNING: ", rb"WARNING: CPU: " + _CPU + rb" PID: " + _PID + rb" at "),
         (b"WARNING: ", rb"WARNING: "), vague=True,
     ),
     _row(
-        "the kernel complained of itself (BUG:)", Grade.REPORT, None, (b"BUG: ", rb"\bBUG: ")
+        "the kernel reported a bug in itself (BUG:)", Grade.REPORT, None, (b"BUG: ", rb"\bBUG: ")
     ),
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Which machine it was: the kernel's version line, its command line, the host's name, the hardware.
+"""Which machine crashed: the kernel's version line, its command line, the host name, the hardware.
 
-From memory where VMCOREINFO or the symbol table say where, else from the log. Every piece may be
-missing, and none of them is worth an error.
+Each is read from memory if VMCOREINFO or the symbol table gives its address, else from the log. A
+piece that is not found is None, never an error.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 BANNER, COMMAND_LINE, HARDWARE = "linux_banner", "saved_command_line", "dump_stack_arch_desc_str"
 SYMBOLS = (BANNER, COMMAND_LINE, HARDWARE)
 _FIELD = 65  # new_utsname: sysname, nodename, release, version, machine, domainname
-_STEP = 256
-_MOST = 1 << 15  # bytes of a text: a command line with a boot configuration has that many
+_STEP = 256  # bytes read at a time of a text whose length is not known
+_MOST = 1 << 15  # bytes of a text; a command line with a boot configuration can be that long
 _BANNER_WORDS = b"Linux version "
-_IN_LOG = {  # the last one that is there counts: it is the fullest
+_IN_LOG = {  # the words that lead to a piece; the last of them that the log has is taken
     BANNER: (_BANNER_WORDS,),
     COMMAND_LINE: (b"Command line: ", b"Kernel command line: "),
     HARDWARE: (b"Machine model: ", b"DMI: ", b"Hardware name: "),
@@ -36,19 +36,19 @@ _IN_LOG = {  # the last one that is there counts: it is the fullest
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Texts fit for a terminal; None is what could not be learned."""
+    """What is known of the machine, in printable ASCII; None: not found."""
 
-    version: str | None = None  # the whole line, as /proc/version had it
+    version: str | None = None  # the whole line, as in /proc/version
     hostname: str | None = None
     command_line: str | None = None
     hardware: str | None = None
-    uptime: float | None = None  # seconds, by the log's last line
+    uptime: float | None = None  # seconds: the time of the last lines of the log
 
 
 def identify(
     kernel: Virtual | None, info: Vmcoreinfo, symbols: Mapping[str, int], log: Log | None
 ) -> Identity:
-    """Everything that can be learned."""
+    """Everything that is found; ``symbols`` are the addresses of ``SYMBOLS``, as far as known."""
     names = _utsname(kernel, info) if kernel else ()
     lines = Lines(log) if log else None
     banner = _text(kernel, symbols.get(BANNER)) or b""
@@ -66,9 +66,10 @@ def identify(
 
 
 def _utsname(kernel: Virtual, info: Vmcoreinfo) -> tuple[bytes, ...]:
-    """The fields of init_uts_ns; nothing where they are not found.
+    """The six fields of init_uts_ns.name, or nothing if the release there is not VMCOREINFO's.
 
-    Where VMCOREINFO has no offset of the name, a 4-byte reference count led, or nothing did.
+    Kernels whose VMCOREINFO has no OFFSET(uts_namespace.name) have it at 4, after a reference
+    count, or at 0.
     """
     symbol = info.symbol("init_uts_ns")
     known = info.offset("uts_namespace.name")
@@ -87,7 +88,7 @@ def _utsname(kernel: Virtual, info: Vmcoreinfo) -> tuple[bytes, ...]:
 
 
 def _pointer(kernel: Virtual | None, virt: int | None) -> int | None:
-    """The address that stands at ``virt``."""
+    """The pointer stored at ``virt``; None if it cannot be read."""
     try:
         return Remembered(kernel).pointer(virt) if kernel and virt is not None else None
     except OldmemError:
@@ -95,7 +96,7 @@ def _pointer(kernel: Virtual | None, virt: int | None) -> int | None:
 
 
 def _text(kernel: Virtual | None, virt: int | None) -> bytes | None:
-    """The text at ``virt``, up to its end or to the first byte that cannot be read."""
+    """The text at ``virt``, up to its NUL or to the first byte that cannot be read."""
     if kernel is None or virt is None:
         return None
     found = b""
@@ -108,7 +109,7 @@ def _text(kernel: Virtual | None, virt: int | None) -> bytes | None:
 
 
 def _logged(lines: Lines | None, piece: str) -> bytes | None:
-    """What the log says of a piece."""
+    """The text that the log gives for a piece; None if it has none."""
     found: dict[bytes, bytes] = {}
     for at in range(len(lines) if lines else 0):
         assert lines is not None
@@ -123,7 +124,7 @@ def _logged(lines: Lines | None, piece: str) -> bytes | None:
 
 
 def _uptime(log: Log) -> float | None:
-    """The latest time among the last lines: those of several CPUs are not quite in order."""
+    """The latest time of the last 64 lines: lines of several CPUs are not strictly in order."""
     stamps = [r.ts_nsec for r in log.records[-64:] if r.ts_nsec is not None]
     return max(stamps) / 10**9 if stamps else None
 

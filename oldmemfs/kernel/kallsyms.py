@@ -1,13 +1,25 @@
-"""The dead kernel's own symbol table (its place is in VMCOREINFO from 6.0 on): names -> addresses.
+"""The dead kernel's symbol table (kallsyms): names -> addresses.
 
-A name is a length and so many token numbers; the tokens' texts, joined, are the symbol's type
-letter and its name::
+VMCOREINFO has the addresses of its parts since 6.0 (SYMBOL(kallsyms_names), _num_syms,
+_token_table, _token_index, and _offsets or _addresses).
+
+A name is stored as a length and that many token numbers. The texts of the tokens, joined, are the
+symbol's type letter and its name::
 
     names        |2|0x54|0x9f|3|0x44|...      of symbol 0, of symbol 1, ...
     token_index  |0|3|...                     0x54 -> "T_"    0x9f -> "stext"
     offsets      |...|...|                    of symbol 0, of symbol 1, ...
 
-What an offset means changed thrice. The reading that gives back SYMBOL(_stext) is the right one.
+The meaning of an entry of ``offsets`` changed three times. Each known meaning is tried; the right
+one gives for ``_stext`` the address that VMCOREINFO states:
+
+==================  ==============================================================================
+until 6.10          kallsyms_addresses: the address itself, on some architectures
+4.6 .. 6.19         kallsyms_relative_base + entry
+4.6 .. 6.14         the same with per-CPU symbols at 0: an entry >= 0 is the address itself, a
+                    negative one is relative_base - 1 - entry
+since 7.0           the address of the entry + entry (signed); there is no relative_base
+==================  ==============================================================================
 """
 
 from __future__ import annotations
@@ -24,35 +36,36 @@ if TYPE_CHECKING:
     from .vmcoreinfo import Vmcoreinfo
 
 MAX_SYMBOLS = 1 << 21
-_MAX_TOKENS = (1 << 14) - 1  # of one name: seven bits, and seven more where the eighth is set
-_MAX_TOKEN = 512  # bytes of one token: no name is longer
-_MAX_NAMES = 1 << 26  # bytes of all names
+_MAX_TOKENS = (1 << 14) - 1  # in one name: a length has 7 bits, since 6.1 up to 14
+_MAX_TOKEN = 512  # bytes of one token; no name is longer (KSYM_NAME_LEN)
+_MAX_NAMES = 1 << 26  # bytes of all names together
 _PIECE, _PAGE = 1 << 16, 1 << 12
 _TRIAL = "_stext"
 
 
 def addresses(virtual: Virtual, info: Vmcoreinfo, names: Collection[str]) -> dict[str, int]:
-    """Where ``names`` are, those that exist; of a name that stands twice, the first.
+    """The addresses of those of ``names`` that exist; of equal names the first symbol's.
 
-    Raises ``FormatError`` or ``FaultError`` where the table cannot be read or fails its trial.
+    Raises ``FormatError`` or ``FaultError`` when the table cannot be read, or when no known meaning
+    of its entries gives VMCOREINFO's SYMBOL(_stext).
     """
     stext = info.need(f"SYMBOL({_TRIAL})")
     table = Remembered(virtual)
     found = _indices(table, info, {_TRIAL, *names})
     if _TRIAL not in found:
-        raise FormatError(f"the symbol table does not know {_TRIAL}: this is not one")
+        raise FormatError(f"the symbol table has no {_TRIAL}, so it is not valid")
     mask = (1 << 8 * table.word) - 1
     for address in _readings(table, info):
         if address(found[_TRIAL]) & mask == stext:
             return {name: address(found[name]) & mask for name in names if name in found}
-    raise FormatError(f"no known reading of the symbol table puts {_TRIAL} at {stext:#x}")
+    raise FormatError(f"no known form of the symbol table puts {_TRIAL} at {stext:#x}")
 
 
 def _indices(table: Remembered, info: Vmcoreinfo, names: Collection[str]) -> dict[str, int]:
     """The numbers of the symbols called ``names``."""
     tokens = _tokens(table, info)
     wanted = {name.encode(): name for name in names}
-    # a name that is wanted starts with its type letter, and so with one of these tokens
+    # The first token starts with the type letter; only names with such a first token are decoded.
     heads = {i for i, token in enumerate(tokens) if any(w.startswith(token[1:]) for w in wanted)}
     longest = 1 + max(map(len, wanted))
     found: dict[str, int] = {}
@@ -84,10 +97,10 @@ def _text(table: Remembered, virt: int) -> bytes:
 
 
 def _coded(table: Remembered, info: Vmcoreinfo) -> Iterator[bytes]:
-    """Every name as its token numbers."""
+    """The token numbers of every name, in the order of the symbols."""
     count = table.number(info.need("SYMBOL(kallsyms_num_syms)"), 4)
     if count > MAX_SYMBOLS:
-        raise FormatError(f"a symbol table of {count:#x} symbols does not exist")
+        raise FormatError(f"the symbol table claims {count:#x} symbols; no kernel has so many")
     pieces = _pieces(table, info.need("SYMBOL(kallsyms_names)"))
     data, at = b"", 0
     for _ in range(count):
@@ -104,7 +117,7 @@ def _coded(table: Remembered, info: Vmcoreinfo) -> Iterator[bytes]:
 
 
 def _pieces(table: Remembered, virt: int) -> Iterator[bytes]:
-    """What can be read from ``virt`` on, without a gap."""
+    """The bytes from ``virt`` on, up to the first page that cannot be read."""
     size, end = _PIECE, virt + _MAX_NAMES
     while virt < end:
         try:
@@ -119,8 +132,8 @@ def _pieces(table: Remembered, virt: int) -> Iterator[bytes]:
 
 
 def _readings(table: Remembered, info: Vmcoreinfo) -> Iterator[Callable[[int], int]]:
-    """What an entry may mean, as functions of the symbol's number."""
-    absolute = info.symbol("kallsyms_addresses")  # until 6.10, some architectures
+    """The known meanings of an entry: functions from a symbol's number to its address."""
+    absolute = info.symbol("kallsyms_addresses")
     if absolute is not None:
         yield lambda i: table.pointer(absolute + table.word * i)
     offsets = info.symbol("kallsyms_offsets")
@@ -134,6 +147,5 @@ def _readings(table: Remembered, info: Vmcoreinfo) -> Iterator[Callable[[int], i
     if relative is not None:
         base = table.pointer(relative)
         yield lambda i: base + table.number(offsets + 4 * i, 4)
-        # until 6.14, with per-cpu symbols at 0: what is not negative is an address
         yield lambda i: signed(i) if signed(i) >= 0 else base - 1 - signed(i)
-    yield lambda i: offsets + 4 * i + signed(i)  # 7.0 and later
+    yield lambda i: offsets + 4 * i + signed(i)

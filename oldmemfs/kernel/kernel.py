@@ -1,7 +1,7 @@
-"""Kernel: what is known of the dead kernel, and its virtual addresses -> bytes.
+"""Kernel: what is known of the dead kernel, and reads of its virtual addresses.
 
-Made from VMCOREINFO alone, and tested when it is made: what it says of itself must be found in its
-memory. Read through ``Memory``, which must be in the dead kernel's physical addresses.
+It is made from VMCOREINFO and checked at once: the release that VMCOREINFO states must be found in
+memory. Its ``Memory`` must be in the dead kernel's physical addresses.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .arch.space import Arch, Space
     from .vmcoreinfo import Vmcoreinfo
 
-MAX_READ = 1 << 28  # no structure is larger than 256 MiB: a hostile size ends here
+MAX_READ = 1 << 28  # bytes in one read; no structure is larger, a hostile size may be
 _RELEASE = 130  # new_utsname: sysname, nodename, release, 65 bytes each
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The dead kernel."""
+    """The dead kernel; all sizes are bytes."""
 
     memory: Memory
     info: Vmcoreinfo
@@ -46,9 +46,12 @@ class Kernel:
         big_endian: bool,
         loads: Iterable[tuple[int, int, int]] = (),
     ) -> Kernel:
-        """The kernel that ``vmcoreinfo`` describes; ``FormatError`` says what does not fit.
+        """The kernel that ``vmcoreinfo`` describes.
 
-        ``loads`` are (virt, phys, size) of the ELF header's PT_LOADs, for kernels that say less.
+        ``machine`` is the ELF header's e_machine. ``loads`` are (virt, phys, size) of its PT_LOADs;
+        they help where an old kernel's VMCOREINFO does not say where its image lies.
+
+        Raises ``FormatError``, which says what is missing, wrong or not understood.
         """
         arch = arches.pick(machine)
         page_size = vmcoreinfo.need("PAGESIZE", among=PAGE_SIZES)
@@ -59,12 +62,14 @@ class Kernel:
             kernel = cls(memory, vmcoreinfo, arch, big_endian, page_size, claims, space)
             kernel._check()
         except FaultError as error:
-            raise FormatError(f"{arch.name}: {error}: this is not its memory") from error
+            raise FormatError(
+                f"{arch.name}: {error}: this memory does not fit its VMCOREINFO"
+            ) from error
         return kernel
 
     @property
     def page_shift(self) -> int:
-        """The page size's logarithm."""
+        """The page size as a power of two."""
         return self.page_size.bit_length() - 1
 
     @property
@@ -78,7 +83,7 @@ class Kernel:
         return "big" if self.big_endian else "little"
 
     def extents(self, virt: int, size: int) -> Iterator[tuple[int | None, int]]:
-        """``[virt, virt + size)`` as (phys, size), joined; phys is None where nothing is mapped."""
+        """``[virt, virt + size)`` as (phys, size), neighbours joined; phys None: not mapped."""
         start: int | None = None
         held = 0
         for phys, step in self.space.spans(virt, size):
@@ -99,9 +104,13 @@ class Kernel:
         return phys
 
     def read(self, virt: int, size: int) -> bytes:
-        """Exactly ``size`` bytes at ``virt``; ``FaultError`` if one is not mapped or not there."""
+        """Exactly ``size`` bytes at ``virt``.
+
+        Raises ``FaultError`` if a byte is not mapped or cannot be read, ``FormatError`` if ``size``
+        is more than ``MAX_READ``.
+        """
         if not 0 <= size <= MAX_READ:
-            raise FormatError(f"a structure of {size:#x} bytes", virt)
+            raise FormatError(f"a structure of {size:#x} bytes is too large", virt)
         parts = []
         for phys, step in self.extents(virt, size):
             if phys is None:
@@ -111,13 +120,13 @@ class Kernel:
         return b"".join(parts)
 
     def u(self, virt: int, size: int | None = None) -> int:
-        """The unsigned integer of ``size`` bytes (a word) at ``virt``."""
+        """The unsigned integer of ``size`` bytes at ``virt``; by default an unsigned long."""
         return int.from_bytes(self.read(virt, size or self.word), self.order)
 
     def _check(self) -> None:
-        """The release that VMCOREINFO states must stand in ``init_uts_ns``.
+        """Check that ``init_uts_ns`` holds the release that VMCOREINFO states.
 
-        Where OFFSET(uts_namespace.name) is not said, a 4-byte reference count led, or nothing did.
+        Without OFFSET(uts_namespace.name) the name is at 4, after a reference count, or at 0.
         """
         release = self.info.release
         if not release:
@@ -133,5 +142,5 @@ class Kernel:
                 return
             found.append(text)
         raise FormatError(
-            f"VMCOREINFO is of {release!r}, init_uts_ns at {symbol:#x} of {found[0]!r}"
+            f"VMCOREINFO says {release!r}, but init_uts_ns at {symbol:#x} holds {found[0]!r}"
         )

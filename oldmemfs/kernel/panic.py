@@ -1,13 +1,14 @@
-"""What the log says of the crash: the panic, its cause, what it began with, and who it was.
+"""What the log says about the crash: the panic, its cause, how it began, and the task to blame.
 
-The panic is the last ``Kernel panic - not syncing``; a kernel that is dumped from within an oops
-prints none. Its words lead to a cause (``causes``), the cause to the lines that told of it before.
-An oops that came earlier still is the beginning, unless the hardware failed.
+1. The panic is the last line ``Kernel panic - not syncing``. There is none if an oops itself made
+   the dump.
+2. The panic message gives the cause (``causes``), and the cause gives the lines before the panic
+   that belong to it. The first of these is the beginning; an oops before them is the beginning
+   instead, unless the cause is a hardware error.
+3. The task and CPU to blame are named in these lines, or in the header of a backtrace: after the
+   panic, or before it if an oops led to the panic.
 
-Who it was stands in those lines, or else in the header of a backtrace: right after the panic, or
-before it if it was an oops that ended so.
-
-Only the kernel's own records count: what programs write to /dev/kmsg has another facility.
+Only the kernel's own records count, not what programs write to /dev/kmsg (facility not 0).
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from .printk import Log, Record
 
-_PANIC = re.compile(rb"(?<!end )Kernel panic - not syncing(?:: )?")  # "end": the panic's last line
-_WHO = (  # Kdump since 4.18, UID since 6.12; ia64 has the CPU in the middle; the rest before 3.11
+# "end Kernel panic" is the last line that a panic prints.
+_PANIC = re.compile(rb"(?<!end )Kernel panic - not syncing(?:: )?")
+# The header of a backtrace. "Kdump:" since 4.18, "UID:" since 6.12; "CPU" after the pid on ia64;
+# "Pid:" before 3.11.
+_WHO = (
     re.compile(
         rb"(?:CPU: (?P<cpu>\d{1,9}) (?:UID: \d{1,10} )?PID: ?|Pid: ?)(?P<pid>\d{1,9}),?"
         rb"(?: CPU:? (?P<cpu2>\d{1,9}),?)? +[Cc]omm: +(?P<comm>.{1,64}?)"
@@ -38,20 +42,20 @@ _WHO = (  # Kdump since 4.18, UID since 6.12; ia64 has the CPU in the middle; th
         rb"TASK = \w+\[(?P<pid>\d{1,9})\] '(?P<comm>.{1,64}?)' THREAD: \w+(?: CPU: (?P<cpu>\d+))?"
     ),
 )
-_CPU = re.compile(rb"^CPU:? (?P<cpu>\d{1,9})(?:\s|$)")  # alone in its line before 3.11
-_AFTER = 64  # records in which the header of a backtrace follows what it is of
-_BEFORE = 512
-_LONE = 16  # records that a line with the CPU alone stands before the header
-_DETAILS = 8  # records in which the details of a sign follow it
+_CPU = re.compile(rb"^CPU:? (?P<cpu>\d{1,9})(?:\s|$)")  # before 3.11 the CPU had its own line
+_AFTER = 64  # how many records after a sign or panic the header of its backtrace is searched
+_BEFORE = 512  # and how many records before a panic
+_LONE = 16  # how many records before the header the line with the CPU is searched
+_DETAILS = 8  # how many records after a sign its details are searched
 
 
 @dataclass(frozen=True, slots=True)
 class Panic:
-    """What can be told of the crash; None is what the log does not say."""
+    """What the log says about the crash; None: it does not say."""
 
-    line: str | None
-    cause: str | None
-    trigger: str | None
+    line: str | None  # the panic
+    cause: str | None  # a sentence of ``causes``
+    trigger: str | None  # the line with which the crash began
     cpu: int | None
     pid: int | None
     comm: str | None
@@ -60,7 +64,7 @@ class Panic:
 
 @dataclass(slots=True)
 class _Who:
-    """Whom lines name; None is what they do not say."""
+    """The task and the CPU that lines name; None: not named."""
 
     cpu: int | None = None
     pid: int | None = None
@@ -68,13 +72,13 @@ class _Who:
 
     @classmethod
     def from_match(cls, found: re.Match[bytes] | None) -> _Who:
-        """Whom the groups of a match name."""
+        """What the groups of a match name."""
         named = found.groupdict() if found else {}
         cpu, pid = named.get("cpu") or named.get("cpu2"), named.get("pid")
         return cls(int(cpu) if cpu else None, int(pid) if pid else None, named.get("comm"))
 
     def and_of(self, other: _Who) -> _Who:
-        """Completed by what the other one says."""
+        """A copy with what is missing taken from ``other``."""
         return _Who(
             other.cpu if self.cpu is None else self.cpu,
             other.pid if self.pid is None else self.pid,
@@ -82,7 +86,7 @@ class _Who:
         )
 
     def fits(self, other: _Who) -> bool:
-        """Whether nothing that both name differs."""
+        """Whether the two do not contradict each other."""
         pairs = ((self.cpu, other.cpu), (self.pid, other.pid), (self.comm, other.comm))
         return all(a is None or b is None or a == b for a, b in pairs)
 
@@ -95,7 +99,7 @@ class _Header(NamedTuple):
 
 
 def find_panic(log: Log) -> Panic | None:
-    """The crash that ``log`` tells of, or None if it tells of none."""
+    """The crash that ``log`` describes, or None if it shows neither a panic nor an oops."""
     lines = Lines(log)
     at = next((i for i in reversed(range(len(lines))) if _is_panic(lines[i])), None)
     signs = Signs.before(lines, len(lines) if at is None else at)
@@ -133,7 +137,7 @@ def _is_panic(line: bytes) -> bool:
 
 
 def _cause(line: bytes, signs: Signs) -> Cause | None:
-    """The cause that the panic's words lead to: of several the one whose sign is the nearest."""
+    """The cause that the panic message gives; of several the one whose last sign is the latest."""
     words = _PANIC.split(line, maxsplit=1)[-1]
     told = [cause for cause in CAUSES if cause.panic and cause.panic.search(words)]
     signed = [cause for cause in told if cause in signs.series]
@@ -154,13 +158,13 @@ def _beginning(cause: Cause | None, signs: Signs) -> tuple[int, Cause] | None:
 
 
 def _says_less(cause: Cause, began: Cause, signs: Signs) -> bool:
-    """Whether the beginning tells more than the panic's words do."""
+    """Whether ``began``, the cause of the beginning, says more than the panic message does."""
     both = cause.grade is began.grade is Grade.OOPS
     return cause.vague and (both or cause not in signs.series)
 
 
 def _named(lines: Lines, at: int, cause: Cause) -> _Who:
-    """Whom the sign in line ``at`` names, and the details that follow it."""
+    """Whom the sign in line ``at`` and the details after it name."""
     who = _Who()
     for sign in cause.signs:
         who = who.and_of(_Who.from_match(sign.pattern.search(lines[at])))
@@ -171,7 +175,7 @@ def _named(lines: Lines, at: int, cause: Cause) -> _Who:
 
 
 def _header(lines: Lines, spans: Sequence[range], wanted: _Who) -> _Header | None:
-    """The first header of a backtrace that may be of ``wanted``."""
+    """The first header of a backtrace that does not contradict ``wanted``."""
     near = [i for span in spans for i in span if i < len(lines)]
     for pattern in _WHO:
         for i in near:
@@ -187,7 +191,7 @@ def _header(lines: Lines, spans: Sequence[range], wanted: _Who) -> _Header | Non
 
 
 def _taint(named: Mapping[str, bytes | None]) -> int | None:
-    """The taint that a header tells, if it does."""
+    """The taint mask in a backtrace's header; None if it has none."""
     if named.get("clean"):
         return 0
     letters = named.get("taint")
@@ -195,14 +199,14 @@ def _taint(named: Mapping[str, bytes | None]) -> int | None:
 
 
 def _lone_cpu(lines: Sequence[bytes]) -> _Who:
-    """The processor that a line before the header names."""
+    """The CPU that a line before the header names."""
     return next(
         (_Who.from_match(m) for line in reversed(lines) if (m := _CPU.search(line))), _Who()
     )
 
 
 def _caller(record: Record) -> _Who:
-    """Who printed it, where the kernel notes callers: the task, or outside of tasks the CPU."""
+    """Who printed the record, if the kernel stores callers (CONFIG_PRINTK_CALLER, 5.1)."""
     name = record.caller_name
     if name is None:
         return _Who()
@@ -211,5 +215,5 @@ def _caller(record: Record) -> _Who:
 
 
 def _shown(text: bytes) -> str:
-    """Its first line, fit for a terminal."""
+    """The first line of ``text``, in printable ASCII."""
     return one_line(text.split(b"\n", 1)[0].decode(errors="surrogateescape"))

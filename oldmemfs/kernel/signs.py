@@ -1,7 +1,7 @@
-"""The lines of a log that tell of a cause of death, and where their last series begins.
+"""The lines of a log that show a cause of the crash, and where their last series begins.
 
-The log may be hostile: of the newest ``MOST`` records the first ``_TEXT`` bytes are looked at, and
-no more than ``TRIES`` patterns are tried.
+The log may be hostile, so the work is bounded: only the first ``_TEXT`` bytes of the newest
+``MOST`` records are searched, and at most ``TRIES`` patterns are tried.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 ROWS = [(sign.words, sign.pattern, cause) for cause in CAUSES for sign in cause.signs]
 MOST = 1 << 17  # records
-TRIES = 1 << 15  # of patterns, in lines that have their words
-_TEXT = 256  # bytes of a record; every format has its words in front
-_BLOCK = 64  # records that are searched for words at once
-_SERIES = 1024  # records between two reports of one series: backtraces of many CPUs
+TRIES = 1 << 15  # patterns tried, on lines that contain their words
+_TEXT = 256  # bytes of a record; the words of every message are at its front
+_BLOCK = 64  # records that are searched for words together
+_SERIES = 1024  # records between two reports of one series; backtraces of many CPUs lie between
 
 
 class Lines:
-    """The fronts of the kernel's own records, cut when they are asked for: a log may have 64 MiB.
+    """The first ``_TEXT`` bytes of the kernel's own records.
 
-    What programs write to /dev/kmsg has a facility that is not 0.
+    A record that a program wrote to /dev/kmsg has a facility that is not 0 and is left out. Texts
+    are cut at each access, because copies of a whole log could take 64 MiB.
     """
 
     def __init__(self, log: Log) -> None:
@@ -50,9 +51,9 @@ class Lines:
 
 @dataclass(slots=True)
 class _Series:
-    """Where the signs of a cause stand: the first and the last one of the last series.
+    """The first and the last line of the last series of signs of one cause.
 
-    Of causes that machines survive only a series shortly before the panic counts.
+    A cause that a machine can survive has one only if it ends shortly before the panic.
     """
 
     first: int
@@ -61,15 +62,15 @@ class _Series:
 
 @dataclass(slots=True)
 class Signs:
-    """What the lines tell of causes; of each cause no more than its last series is kept."""
+    """The causes that the lines before a panic show; of each cause only its last series."""
 
     series: dict[Cause, _Series] = field(default_factory=dict)
-    oops: tuple[int, Cause] | None = None  # the first one
-    last_oops: int = 0
+    oops: tuple[int, Cause] | None = None  # the line and the cause of the first oops
+    last_oops: int = 0  # the line of the last oops
 
     @classmethod
     def before(cls, lines: Lines, end: int) -> Signs:
-        """The signs before line ``end``, found from there backwards."""
+        """The signs before line ``end``, searched from there backwards."""
         signs, left = cls(), TRIES
         for high in range(end, 0, -_BLOCK):
             block = lines[max(high - _BLOCK, 0) : high]
@@ -85,7 +86,7 @@ class Signs:
         return signs
 
     def add(self, at: int, cause: Cause, end: int) -> None:
-        """One more, before those that were added already."""
+        """Add a sign in line ``at``, which is before all that were added already."""
         if cause.grade is Grade.OOPS:
             self.last_oops = self.last_oops or at
             self.oops = at, cause
@@ -96,14 +97,14 @@ class Signs:
             series.first = at
 
     def begin(self, cause: Cause) -> int | None:
-        """The line in which the last series of ``cause`` begins, or its deadly one."""
+        """The first line of the last series of ``cause``, or the last one if ``cause.newest``."""
         series = self.series.get(cause)
         if series is None:
             return None
         return series.last if cause.newest else series.first
 
     def newest(self, end: int) -> tuple[int, Cause] | None:
-        """The beginning of what came last, if that was shortly before line ``end``."""
+        """The beginning of the series that ends last, if it ends shortly before line ``end``."""
         near = [(s.last, c) for c, s in self.series.items() if end - s.last <= _SERIES]
         if not near:
             return None

@@ -1,4 +1,7 @@
-"""What had tainted the dead kernel: one bit and one letter each, as the kernel documents them."""
+"""The taint of the dead kernel: the mask ``tainted_mask``, whose bits have a letter each.
+
+The table is the kernel's (Documentation/admin-guide/tainted-kernels.rst).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ FLAGS = (  # by bit
     ("R", "module unloaded by force"),
     ("M", "machine check"),
     ("B", "bad page"),
-    ("U", "asked for by user space"),
+    ("U", "requested by user space"),
     ("D", "died before: oops or BUG"),
     ("A", "ACPI table overridden"),
     ("W", "warning"),
@@ -42,16 +45,18 @@ SYMBOL = "tainted_mask"
 def read_taint(
     virtual: Virtual, info: Vmcoreinfo, table: Callable[[], Mapping[str, int]] | None = None
 ) -> int:
-    """The mask, through VMCOREINFO or the kernel's own symbol table.
+    """The mask in memory; its address is in VMCOREINFO or in the kernel's symbol table.
 
-    ``table`` gives the symbols of a search that was made already.
+    ``table`` gives the result of a search of the symbol table, if one was made already.
+
+    Raises ``FormatError`` or ``FaultError`` when it is not found or cannot be read.
     """
     symbol = info.symbol(SYMBOL)
     if symbol is None:
         found = table() if table else addresses(virtual, info, [SYMBOL])
         symbol = found.get(SYMBOL)
     if symbol is None:
-        raise FormatError(f"the symbol table does not know {SYMBOL}")
+        raise FormatError(f"the symbol table has no {SYMBOL}")
     return Remembered(virtual).pointer(symbol)
 
 
@@ -62,5 +67,5 @@ def letters(mask: int) -> str:
 
 
 def mask_of(text: str) -> int:
-    """The mask of what a log calls ``Tainted:``; ``G``, a free kernel, and blanks count nothing."""
+    """The mask of the letters after ``Tainted:`` in a log; ``G`` and blanks stand for no bit."""
     return sum(1 << bit for bit, (letter, _) in enumerate(FLAGS) if letter in text)

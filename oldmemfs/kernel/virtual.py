@@ -1,9 +1,9 @@
-"""Virtual memory of the dead kernel: what a reader is, and one that remembers what it read.
+"""Virtual memory of the dead kernel: the interface of a reader, and a reader with a cache.
 
-A reader gives exactly ``size`` bytes at ``virt`` or raises ``FaultError``. The remembering one
-holds at most ``_CHUNKS`` chunks; where a chunk cannot be had whole, it asks for no more than it
-was asked for. After ``_MANY`` chunks it takes smaller ones: a log whose texts lie all over memory
-would have a whole chunk read for each of them.
+A reader returns exactly ``size`` bytes at ``virt`` or raises ``FaultError``. ``Remembered`` keeps
+at most ``_CHUNKS`` chunks of ``_CHUNK`` bytes; around a chunk that cannot be read as a whole it
+reads only what is needed. After ``_MANY`` chunks it continues with chunks of ``_SMALL`` bytes: the
+texts of a log may be scattered, and each would cost the read of a large chunk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MANY = 1 << 12
 
 
 class Virtual(Protocol):
-    """Bytes by their virtual address, and how the dead machine writes numbers."""
+    """Reads of virtual memory, with the word size and the byte order of the dead machine."""
 
     @property
     def word(self) -> int:
@@ -29,14 +29,14 @@ class Virtual(Protocol):
 
     @property
     def big_endian(self) -> bool:
-        """Whether the highest byte of a number comes first."""
+        """Whether numbers are stored with the most significant byte first."""
 
     def read(self, virt: int, size: int) -> bytes:
         """Exactly ``size`` bytes; raises ``FaultError``."""
 
 
 class Remembered:
-    """A reader in front of another one, for many small reads of the same tables."""
+    """A cache in front of another reader, for many small reads of the same tables."""
 
     def __init__(self, virtual: Virtual) -> None:
         self.word = virtual.word
@@ -48,7 +48,7 @@ class Remembered:
         self._fetched = 0
 
     def read(self, virt: int, size: int) -> bytes:
-        """Exactly ``size`` bytes; addresses wrap as the dead machine's do."""
+        """Exactly ``size`` bytes; an address beyond the dead machine's word size wraps."""
         virt &= self._mask
         base = round_down(virt, self._unit)
         if virt + size <= base + self._unit:
@@ -63,7 +63,7 @@ class Remembered:
         return int.from_bytes(data, "big" if self.big_endian else "little")
 
     def pointer(self, virt: int) -> int:
-        """An unsigned number as wide as an address."""
+        """The pointer, or unsigned long, at ``virt``."""
         return self.number(virt, self.word)
 
     def _fetch(self, base: int) -> bytes | None:
@@ -73,7 +73,7 @@ class Remembered:
         with contextlib.suppress(FaultError):
             chunk = self._virtual.read(base, self._unit)
         self._fetched += 1
-        if self._fetched == _MANY:  # the chunk in hand is still good for this read
+        if self._fetched == _MANY:  # this chunk still serves the read that fetched it
             self._unit = _SMALL
             self._chunks.clear()
         else:

@@ -1,7 +1,7 @@
-"""VMCOREINFO: the text in which a kernel tells a dump reader its symbols, sizes and offsets.
+"""VMCOREINFO: the text that gives a dump reader the kernel's symbols, sizes and offsets.
 
-Parsing never fails: lines of other forms are ignored, and of a key that occurs twice the first
-value counts. Forms (kernel/vmcore_info.c; kernel/crash_core.c before 6.9)::
+Parsing never fails: lines of an unknown form are ignored, and the first of two equal keys counts.
+Forms (kernel/vmcore_info.c; kernel/crash_core.c before 6.9, kernel/kexec_core.c before 4.13)::
 
     OSRELEASE=6.1.0-56-cloud-amd64      PAGESIZE=4096          CRASHTIME=1795220275
     SYMBOL(init_uts_ns)=ffffffff9cdf9b60                       KERNELOFFSET=1a200000
@@ -20,7 +20,7 @@ from ..errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MAX_TEXT = 1 << 20  # the kernel's is one page, 64 KiB at most; nothing past this is looked at
+MAX_TEXT = 1 << 20  # bytes that are parsed; a kernel's text has at most a page, 64 KiB
 PAGE_SIZES = tuple(1 << shift for shift in range(12, 17))  # of the kernels that are understood
 _DECIMAL = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _HEX = re.compile(r"(?:0[xX])?[0-9a-fA-F]{1,16}", re.ASCII)
@@ -36,7 +36,7 @@ class Vmcoreinfo:
 
     @classmethod
     def parse(cls, text: bytes) -> Vmcoreinfo:
-        """What can be understood of ``text``; bytes after the first NUL are padding."""
+        """Parse ``text``; bytes after the first NUL are padding."""
         text = text[:MAX_TEXT].split(b"\0", 1)[0]
         values: dict[str, str] = {}
         for line in text.split(b"\n"):
@@ -57,7 +57,7 @@ class Vmcoreinfo:
 
     @property
     def page_size(self) -> int | None:
-        """Bytes in a page: a power of two from 4 KiB to 256 KiB, or the text is wrong."""
+        """Bytes in a page, a power of two from 4 KiB to 256 KiB; None if missing or wrong."""
         size = _number(self.values.get("PAGESIZE")) or 0
         return size if size in (1 << shift for shift in range(12, 19)) else None
 
@@ -68,12 +68,12 @@ class Vmcoreinfo:
 
     @property
     def crash_time(self) -> int | None:
-        """Seconds since 1970; None in the note of a kernel that has not crashed."""
+        """CRASHTIME, seconds since 1970; None in the note of a kernel that has not crashed."""
         return _number(self.values.get("CRASHTIME"))
 
     @property
     def kernel_offset(self) -> int | None:
-        """How far KASLR moved the virtual addresses."""
+        """KERNELOFFSET: by how many bytes KASLR moved the kernel's virtual addresses."""
         return self.hex("KERNELOFFSET")
 
     def hex(self, key: str) -> int | None:
@@ -81,7 +81,7 @@ class Vmcoreinfo:
         return _hex(self.values.get(key))
 
     def symbol(self, name: str) -> int | None:
-        """The address of ``name``; a symbol at 0 is no symbol."""
+        """The address of ``name``; None if it is missing or 0."""
         return self._value(f"SYMBOL({name})")
 
     def offset(self, name: str) -> int | None:
@@ -140,7 +140,7 @@ class Vmcoreinfo:
         return _natural(text) if kind in ("OFFSET", "SIZE", "LENGTH") else _number(text)
 
     def config(self, name: str) -> bool:
-        """Whether ``CONFIG_<name>=y`` is said."""
+        """Whether the text has ``CONFIG_<name>=y``."""
         return self.values.get(f"CONFIG_{name}") == "y"
 
 
@@ -156,7 +156,7 @@ def _hex(text: str | None) -> int | None:
 
 
 def _number(text: str | None) -> int | None:
-    """Decimal if all of it is, else hexadecimal: some numbers have 0x and some do not."""
+    """Decimal if all characters are digits, else hexadecimal, with or without 0x."""
     if text and _DECIMAL.fullmatch(text):
         value = int(text)
         return value if -(1 << 63) <= value < 1 << 64 else None

@@ -91,5 +91,5 @@ def test_buffer_of_no_size(size: int) -> None:
     space = Space()
     info, _ = rings.buffer(space, many(3))
     space.put(ROOT + 16, "I", size)
-    with pytest.raises(FormatError, match="does not exist"):
+    with pytest.raises(FormatError, match="no kernel has such a log"):
         read_log(space, info)

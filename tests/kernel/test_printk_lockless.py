@@ -53,7 +53,7 @@ def test_lockless_text_that_found_no_room() -> None:
     assert [(r.text, r.lost) for r in log.records] == [
         (b"one", False), (b"", True), (b"", False), (b"two", False)
     ]  # fmt: skip
-    assert log.skipped == ("texts that the full ring had no room for: 1, first id 0x2",)
+    assert log.skipped == ("texts for which the ring had no room: 1, first id 0x2",)
     assert as_text(log).split(b"\n")[1:3] == [b"[    0.000000] ", b"[    0.000000] "]
     assert json.loads(as_json(log).splitlines()[1])["text"] is None
 
@@ -121,7 +121,7 @@ def test_lockless_ring_too_large(field: int, bits: int) -> None:
     space = Space()
     info, _ = rings.lockless(space, many(3))
     space.put(ROOT + field, "I", bits)
-    with pytest.raises(FormatError, match="does not exist"):
+    with pytest.raises(FormatError, match="is too large"):
         read_log(space, info)
 
 
@@ -135,4 +135,4 @@ def test_lockless_overlapping_texts_are_bounded() -> None:
         space.put(INFOS + 88 * slot + 16, "H", 0xFFFF)
     log = read_log(space, info)
     assert [r.seq for r in log.records] == [29]
-    assert log.skipped == ("texts longer than their ring: all before: 1, first id 0x1d",)
+    assert log.skipped == ("texts longer than the ring, all records before: 1, first id 0x1d",)

@@ -54,7 +54,7 @@ def test_text() -> None:
         "machine     x86_64\n"
         "crashed     2026-11-21T00:17:55Z\n"
         "panic       Kernel panic - not syncing: sysrq triggered crash\n"
-        "cause       somebody asked for the crash (sysrq-c)\n"
+        "cause       the crash was requested (sysrq-c)\n"
         "began with  sysrq: Trigger a crash\n"
         "blamed      CPU 1, pid 1 (init)\n"
         "CPUs        3, 2 of them with registers\n"

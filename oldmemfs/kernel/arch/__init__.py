@@ -1,4 +1,4 @@
-"""The architectures: one file and one name in the tuple for each."""
+"""The architectures: each has one file here and one entry in ``ARCHES``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ MACHINES: tuple[Machine, ...] = (*ARCHES, *others.MACHINES)
 
 
 def pick(machine: int) -> Arch:
-    """The architecture that ELF calls ``machine``; ``FormatError`` if it is not understood."""
+    """The architecture whose e_machine is ``machine``; ``FormatError`` if there is none here."""
     for arch in ARCHES:
         if arch.machine == machine:
             return arch
     names = ", ".join(arch.name for arch in ARCHES)
-    raise FormatError(f"kernels of ELF machine {machine} are not understood, only {names}")
+    raise FormatError(f"kernels of ELF machine {machine} are not supported, only {names}")
 
 
 def machine(number: int) -> Machine:
-    """The machine that ELF calls ``number``; of one that nobody knows, the most cautious record."""
+    """The machine whose e_machine is ``number``; ``Machine``'s defaults if unknown."""
     for known in MACHINES:
         if known.machine == number:
             return known
@@ -45,7 +45,7 @@ def machine(number: int) -> Machine:
 
 
 def machine_name(header: Header) -> str:
-    """The header's machine as `uname -m` calls it: of POWER both byte orders are common."""
+    """The header's machine as `uname -m` calls it; POWER's depends on the byte order."""
     known = machine(header.machine)
     return known.name if header.big_endian else known.little_name or known.name
 
@@ -60,11 +60,14 @@ def native() -> Machine:
 
 
 def check_machine(header: Header, native: str, where: str) -> None:
-    """Refuse a header that a capture kernel for ``native`` (a name of ours) would refuse."""
+    """Refuse a header that a capture kernel on ``native`` (a ``Machine``'s name) would refuse.
+
+    Raises ``FormatError``; ``where`` is what it names as the header's origin.
+    """
     by_name = next((known for known in MACHINES if native in (known.name, known.little_name)), None)
     if by_name is None or not by_name.accepts(header.machine, header.bits):
         name = machine_name(header)
         raise FormatError(
             f"{where}: the header is for {name}, ELF{header.bits}; a capture kernel on {native} "
-            "refuses it; use -o arch=any if you know better"
+            "refuses it; use -o arch=any to read it all the same"
         )

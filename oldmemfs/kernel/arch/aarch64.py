@@ -1,13 +1,13 @@
-"""aarch64: the tables of swapper_pg_dir translate every address, in both layouts of the halves.
+"""aarch64: the page tables of swapper_pg_dir translate every kernel address.
 
-5.4 moved the linear map below the kernel image; the tables map both, so nothing here asks which.
-The root is in the image::
+5.4 moved the linear map from the upper half of the kernel's addresses to the lower half; the tables
+map both halves, so this file need not know which kernel it is. The root is in the kernel image::
 
-    phys = virt - kimage_voffset        NUMBER(kimage_voffset) since 4.6
+    phys = virt - kimage_voffset        NUMBER(kimage_voffset), 4.12 and later
 
-The number of levels follows from the page size and VA_BITS. A kernel built for 52 bits on a machine
-of 48 keeps the large root with 64 KiB pages, and drops a level with LPA2 (6.9): the root's own
-address tells which.
+The number of levels follows from PAGESIZE and NUMBER(VA_BITS). A kernel built for 52 bits that runs
+on a machine with 48 keeps the large root with 64 KiB pages, and has one level less with LPA2 (6.9).
+Each possibility is tried: the right one maps the root's own address to the root.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BITS = (48, 39, 52, 47, 42, 36)
 _PAGE = _TABLE = Match(0b11, 0b11)
 _BLOCK = Match(0b11, 0b01)
 _MAX_BLOCK = 42  # the largest shift of a block, with 64 KiB pages; above, 0b01 is reserved
-_TAG = 0xFF << 56  # KASAN and MTE keep tags in pointers
+_TAG = 0xFF << 56  # KASAN and MTE store a tag in the top byte of pointers
 
 
 def _space(evidence: Evidence) -> Space:
@@ -45,11 +45,17 @@ def _space(evidence: Evidence) -> Space:
             paging = _paging(cache, root, evidence.page_shift, bits)
             if paging.holds(virt):
                 return Space(paging, tag=_TAG)
-    raise FormatError(f"aarch64: the page tables of {virt:#x} lead back to it with no VA_BITS")
+    raise FormatError(
+        f"aarch64: the page tables at {virt:#x} do not map themselves with any known VA_BITS"
+    )
 
 
 def _paging(cache: TableCache, root: int, page_shift: int, bits: int) -> Paging:
-    """64 KiB pages keep bits 51:48 of an address in 15:12 (LPA), LPA2 keeps 51:50 in 9:8."""
+    """The tables for ``bits`` of virtual address.
+
+    With 64 KiB pages an entry has bits 51:48 of the physical address in 15:12 (LPA); with smaller
+    pages and 52 bits it has bits 51:50 in 9:8 (LPA2).
+    """
     step = page_shift - 3
     shifts = list(range(page_shift, bits, step))[::-1]
     levels = [
@@ -76,7 +82,7 @@ def _roots(evidence: Evidence, virt: int) -> Iterator[int]:
 
 
 def _bits(info: Vmcoreinfo) -> Iterator[int]:
-    """NUMBER(VA_BITS), what the machine does (NUMBER(TCR_EL1_T1SZ), 5.9), then all there are."""
+    """VA_BITS to try: NUMBER(VA_BITS), 64 - NUMBER(TCR_EL1_T1SZ) (5.9), then all known ones."""
     stated = info.number("VA_BITS")
     t1sz = info.number("TCR_EL1_T1SZ")
     first = [bits for bits in (stated, 64 - t1sz if t1sz else None) if bits in _BITS]
@@ -84,7 +90,7 @@ def _bits(info: Vmcoreinfo) -> Iterator[int]:
 
 
 def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
-    """30 bits up to 5.11; then 27, and 29 with 64 KiB pages. 48 bits of memory, 52 with PA_52."""
+    """Up to 5.11 30 bits; since 5.12 27, or 29 with 64 KiB pages. Memory 48, 52 with PA_52, 40."""
     new = 29 if info.page_size == 1 << 16 else 27
     order = (new, 30) if info.version >= (5, 12, 0) else (30, new)
     return [SectionBits(section, physmem) for section in order for physmem in (48, 52, 40)]

@@ -1,8 +1,9 @@
-"""i386: the tables of swapper_pg_dir translate every address, lowmem included.
+"""i386: the page tables of swapper_pg_dir translate every kernel address, lowmem included.
 
-The root is in lowmem, at ``virt - PAGE_OFFSET``; where the address space is split is a choice of
-the configuration, and the root's own address proves it. PAE has three levels of 8-byte entries
-(CONFIG_X86_PAE=y is said), else there are two of 4 bytes.
+The root is in lowmem, at ``virt - PAGE_OFFSET``. PAGE_OFFSET depends on the configuration and is
+not in VMCOREINFO, so all choices are tried: the right one maps the root's own address to the root.
+With CONFIG_X86_PAE=y in VMCOREINFO there are three levels with 8-byte entries, else two with 4-byte
+entries.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def _space(evidence: Evidence) -> Space:
             paging = Paging(cache, root, covers, _CLASSIC, frame, frame, struct.Struct("<I"))
         if paging.holds(virt):
             return Space(paging)
-    raise FormatError(f"i386: the page tables of {virt:#x} lead back to it from no PAGE_OFFSET")
+    raise FormatError(
+        f"i386: the page tables at {virt:#x} do not map themselves with any known PAGE_OFFSET"
+    )
 
 
 def _splits(evidence: Evidence) -> Iterator[int]:
@@ -59,7 +62,7 @@ def _splits(evidence: Evidence) -> Iterator[int]:
 
 
 def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
-    """26 bits of 32; with PAE 29 of 36, and 30 of 36 before 2.6.26."""
+    """Sections of 26 bits in 32; with PAE of 29 in 36, before 2.6.26 of 30 in 36."""
     if not info.config("X86_PAE"):
         return (SectionBits(26, 32),)
     return SectionBits(29, 36), SectionBits(30, 36)

@@ -1,8 +1,8 @@
-"""ia64 (gone in 6.7): regions by the top three bits, and tables for the rest of region 5.
+"""ia64 (removed in 6.7): the top three bits of an address are its region.
 
 ::
 
-    region 5   kernel image, one granule of 64 MiB; vmalloc and the virtual memory map: tables
+    region 5   kernel image: one granule of 64 MiB; vmalloc and the virtual mem_map: page tables
     region 6   uncached   phys = virt & (2^61 - 1)
     region 7   cached     phys = virt & (2^61 - 1)
 """
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _REGION = 1 << 61
 _GRANULE = 64 << 20  # one translation register maps the whole kernel
-_DEFAULT_PHYS = _GRANULE  # where it is loaded unless the firmware has other plans
-_ANY = Match(0, 0)  # an entry of a table that is not zero leads to the next one
+_DEFAULT_PHYS = _GRANULE  # where the kernel is loaded if the firmware does not choose otherwise
+_ANY = Match(0, 0)  # every entry of a table that is not 0 points to the next table
 
 
 def _space(evidence: Evidence) -> Space:
@@ -47,7 +47,7 @@ def _space(evidence: Evidence) -> Space:
 
 
 def _paging(evidence: Evidence, root: int) -> Paging:
-    """Three levels, or four if CONFIG_PGTABLE_4=y is said."""
+    """Three levels, or four if VMCOREINFO has CONFIG_PGTABLE_4=y."""
     step = evidence.page_shift - 3
     depth = 4 if evidence.info.config("PGTABLE_4") else 3
     shifts = range(evidence.page_shift, evidence.page_shift + depth * step, step)

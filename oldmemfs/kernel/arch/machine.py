@@ -1,4 +1,4 @@
-"""Machine: what is known of every machine, whether its kernels are understood or not."""
+"""Machine: the facts that are needed of every machine, also of those without an ``Arch``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ...elf.registers import PrStatus
 
-WIDEST = 57  # bits of a physical address, of any machine: riscv64 stops at 56
+WIDEST = 57  # bits: no machine has wider physical addresses (riscv64: 56)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +19,17 @@ class Machine:
 
     name: str
     machine: int  # e_machine
-    uname: tuple[str, ...] = ()  # what `uname -m` calls it, if not by ``name``
-    little_name: str = ""  # what it is called in little endian, if that is not usual
-    physical_bits: int = WIDEST  # no memory is above these
+    uname: tuple[str, ...] = ()  # further names that `uname -m` gives it
+    little_name: str = ""  # its name in little endian, if that differs from ``name``
+    physical_bits: int = WIDEST  # the width of a physical address
     status: PrStatus | None = None  # where an elf_prstatus has the registers
-    # From this address up no loader moves memory: p_paddr says where it lies. None: not known.
+    # Loaders move memory only below this address; above, a PT_LOAD's memory lies at its p_paddr.
+    # None: not known.
     moved_below: int | None = None
-    # kexec-tools leaves what was reserved early out of the ELF header, the page tables too.
+    # kexec-tools leaves early reserved memory, page tables included, out of the ELF header.
     header_omits_reserved: bool = False
-    # The e_machine of the headers that its capture kernel takes, by ELF class (32, 64), where that
-    # is not just its own.
+    # The e_machine values that its capture kernel accepts, by ELF class (32, 64); a class that is
+    # not here: only its own.
     takes: Mapping[int, Collection[int]] = field(default_factory=dict)
 
     @property
@@ -37,5 +38,5 @@ class Machine:
         return 1 << self.physical_bits
 
     def accepts(self, machine: int, bits: int) -> bool:
-        """Whether its capture kernel takes a header of this e_machine and ELF class."""
+        """Whether its capture kernel accepts a header of this e_machine and ELF class."""
         return machine in self.takes.get(bits, (self.machine,))

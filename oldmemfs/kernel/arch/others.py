@@ -1,4 +1,4 @@
-"""Machines whose kernels are not understood: their `vmcore` and registers can be shown."""
+"""Machines without an ``Arch``: of their dumps only `vmcore` and the registers are shown."""
 
 from ...elf.header import EM_486, EM_ARM, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_SH
 from ...elf.registers import narrow, numbered, wide

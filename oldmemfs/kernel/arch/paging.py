@@ -1,13 +1,13 @@
-"""Page tables, walked: one walker for every architecture, which states only its numbers.
+"""A page table walker for every architecture: each architecture states only numbers.
 
-A walk yields spans: ``[virt, virt + size)`` is at ``phys``, or at None where nothing is mapped.
-Large leaves cost one step whatever their size; neighbours in one table are joined::
+A walk yields spans: ``[virt, virt + size)`` is at ``phys``; None: not mapped. A large leaf is one
+step whatever its size; contiguous neighbours in one table are joined::
 
     virt      |-------- 2 MiB leaf --------|- 4 KiB -|- 2 x 4 KiB -|----- absent, 2 MiB -----|
     phys      0x40000000                   0x1234000 0x9000        None
 
-The depth is the number of levels and every step moves forward, so a cycle of tables ends too.
-A table that cannot be read maps nothing.
+The depth is at most the number of levels, and every step moves forward, so a walk also ends when
+hostile tables point at each other. A table that cannot be read counts as empty.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from ...maps.memory import Memory
 
-_CHUNK = 0x1000  # what is read of a table at a time
-_CHUNKS = 256  # how many are kept: 1 MiB
+_CHUNK = 0x1000  # bytes of a table that are read at a time
+_CHUNKS = 256  # chunks in the cache: 1 MiB
 
 
 class Span(NamedTuple):
-    """The next ``size`` bytes are contiguous from ``phys`` on; None: not mapped."""
+    """``size`` bytes of virtual memory, contiguous from ``phys`` on; None: not mapped."""
 
     phys: int | None
     size: int
@@ -44,9 +44,10 @@ class Match(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where an entry keeps its physical address: ``(entry & mask) << left | (entry & high) << up``.
+    """The physical address in an entry: ``(entry & mask) << left | (entry & high) << up``.
 
-    ``high`` is for the two arm64 formats that keep the top bits of a 52-bit address below.
+    ``high`` is for arm64's two formats (LPA and LPA2) that store the top bits of a 52-bit address
+    in low bits of the entry.
     """
 
     mask: int
@@ -56,16 +57,16 @@ class Address(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Leaves that match are pieces of a larger one, ``1 << shift`` bytes: riscv's NAPOT."""
+    """A leaf that matches is part of a mapping of ``1 << shift`` bytes (riscv's Svnapot)."""
 
     match: Match
     shift: int
 
 
 class Level(NamedTuple):
-    """A level of tables: ``1 << bits`` entries for ``1 << shift`` bytes each.
+    """A level of tables: ``1 << bits`` entries that map ``1 << shift`` bytes each.
 
-    An entry is tested for ``table`` first, then for ``leaf``; one of zero is never valid.
+    An entry is compared with ``table`` first, then with ``leaf``; an entry of 0 is never valid.
     """
 
     shift: int
@@ -78,14 +79,14 @@ NEVER = Match(0, 1)  # no entry is of this kind
 
 
 class TableCache:
-    """Entries of page tables, by physical address; forgets all when it is full."""
+    """A cache of page table chunks, by physical address; it is emptied when it is full."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._chunks: dict[int, bytes | None] = {}
 
     def chunk(self, phys: int) -> bytes | None:
-        """The aligned chunk at ``phys``; None if it cannot be read."""
+        """The chunk at ``phys``, a multiple of ``_CHUNK``; None if it cannot be read."""
         try:
             return self._chunks[phys]
         except KeyError:
@@ -101,10 +102,10 @@ class TableCache:
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Page tables from ``root`` down, that translate ``covers`` and nothing else.
+    """Page tables with their root at physical address ``root``; they translate only ``covers``.
 
-    ``levels`` go from the root to the pages. ``next`` is where the entry of a table keeps the
-    next table's address, ``frame`` where a leaf keeps its own.
+    ``levels`` are ordered from the root to the pages. ``next`` is where an entry has the address of
+    the next table, ``frame`` where a leaf has the address of its memory.
     """
 
     cache: TableCache
@@ -117,7 +118,10 @@ class Paging:
     group: Group | None = None
 
     def holds(self, virt: int) -> bool:
-        """Whether ``virt``, the address of the root, leads back to it: the proof of a guess."""
+        """Whether these tables map ``virt``, the root's virtual address, to the root.
+
+        This shows that a guessed root is right: only the kernel's true tables map themselves so.
+        """
         return self.root >= 0 and self.phys(virt) == self.root
 
     def phys(self, virt: int) -> int | None:
@@ -125,7 +129,7 @@ class Paging:
         return next(self.spans(virt, virt + 1)).phys
 
     def spans(self, virt: int, end: int) -> Iterator[Span]:
-        """``[virt, end)`` in order, as spans."""
+        """The spans of ``[virt, end)``, in order."""
         for start, stop in _cut(Range(virt, end), self.covers):
             if not self.covers.start <= start < self.covers.end:
                 yield Span(None, stop - start)
@@ -137,7 +141,7 @@ class Paging:
                     at += span.size
 
     def _table(self, virt: int, end: int) -> Iterator[Span]:
-        """The spans of the table that a walk for ``virt`` ends in, up to the next table below."""
+        """The spans of the table in which a walk for ``virt`` ends, up to the next subtable."""
         table, depth = self.root, 0
         while True:
             level = self.levels[depth]
@@ -193,6 +197,6 @@ def _address(where: Address, entry: int) -> int:
 
 
 def _cut(whole: Range, at: Range) -> Iterator[Range]:
-    """``whole`` in the pieces below, in and above ``at``."""
+    """``whole``, cut at the borders of ``at``."""
     borders = sorted({*whole, *(b for b in at if whole.start < b < whole.end)})
     return (Range(a, b) for a, b in pairwise(borders))

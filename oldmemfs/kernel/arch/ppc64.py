@@ -1,11 +1,14 @@
-"""ppc64, either byte order: a linear map, and tables or a list for the rest.
+"""ppc64, either byte order: a linear map; page tables, or a list of pieces, for the rest.
 
 ::
 
     0xc000000000000000   linear: phys = virt & ~0xc000000000000000, up to vmalloc
-    0xc008000000000000   vmalloc (hash: 0xd...)      tables of swapper_pg_dir
-    0xc00c000000000000   vmemmap, with the radix MMU: tables
+    0xc008000000000000   vmalloc (hash: 0xd...)      page tables of swapper_pg_dir
+    0xc00c000000000000   vmemmap, with the radix MMU: page tables
     0xf000000000000000   vmemmap, with the hash MMU: pieces in vmemmap_list
+
+VMCOREINFO has NUMBER(VMALLOC_START) and NUMBER(RADIX_MMU) since 6.9, and SYMBOL(vmemmap_list) of
+kernels that have the hash MMU.
 """
 
 from __future__ import annotations
@@ -48,9 +51,10 @@ def _space(evidence: Evidence) -> Space:
 
 
 def _paging(evidence: Evidence, root: int, radix: bool) -> Paging | None:
-    """Entries are big-endian whatever the kernel is, and hold physical addresses, since 4.7.
+    """The page tables; None before 4.7, where only the linear map and vmemmap_list are supported.
 
-    Before, only the linear map and vmemmap_list (there was no radix) are understood.
+    Since 4.7 the entries are big-endian, also in a little-endian kernel, and hold physical
+    addresses.
     """
     if evidence.info.version < (4, 7, 0):
         return None
@@ -67,7 +71,7 @@ def _paging(evidence: Evidence, root: int, radix: bool) -> Paging | None:
 
 
 def _index_bits(evidence: Evidence, radix: bool) -> tuple[int, int, int, int]:
-    """Of PTE, PMD, PUD and PGD."""
+    """The bits that index the PTE, PMD, PUD and PGD tables; 0: the level does not exist."""
     large, version = evidence.page_size == 1 << 16, evidence.info.version
     if radix:
         return (5, 9, 9, 13) if large else (9, 9, 9, 13)
@@ -79,7 +83,7 @@ def _index_bits(evidence: Evidence, radix: bool) -> tuple[int, int, int, int]:
 
 
 def _is_radix(evidence: Evidence, has_pieces: bool) -> bool:
-    """What the CPU's features say; where they are not exported, only hash has a list."""
+    """Whether the MMU is radix: by cur_cpu_spec, or, if VMCOREINFO lacks it, by the empty list."""
     symbol = evidence.info.symbol("cur_cpu_spec")
     offset = evidence.info.offset("cpu_spec.mmu_features")
     if symbol is None or offset is None:
@@ -91,7 +95,7 @@ def _is_radix(evidence: Evidence, has_pieces: bool) -> bool:
 
 
 def _vmemmap(evidence: Evidence) -> Iterator[DirectMap]:
-    """The pieces of vmemmap that the hash MMU's kernel lists; none with radix."""
+    """The pieces of vmemmap in vmemmap_list; a kernel that runs with the radix MMU lists none."""
     info = evidence.info
     head = info.symbol("vmemmap_list")
     if head is None or not (node := evidence.u(_linear(head))):
@@ -119,7 +123,7 @@ def _piece_shift(evidence: Evidence) -> int:
     which = evidence.u(_linear(index), 4)
     shift = evidence.u(_linear(table) + which * size + offset, 4)
     if not 12 <= shift <= 34:
-        raise FormatError(f"ppc64: pieces of vmemmap of 2^{shift} bytes")
+        raise FormatError(f"ppc64: vmemmap_list has pieces of 2^{shift} bytes, which no kernel has")
     return shift
 
 
@@ -130,7 +134,7 @@ def _linear(virt: int) -> int:
 
 
 def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
-    """24 bits of 44, of 46 since 3.7, of 47 since 4.19, of 51 since 4.20."""
+    """Sections of 24 bits; memory of 44, since 3.7 of 46, since 4.19 of 47, since 4.20 of 51."""
     return [SectionBits(24, physmem) for physmem in (51, 47, 46, 44)]
 
 
@@ -138,7 +142,7 @@ REGISTERS = (  # ppc has the same, with mq instead of softe
     *numbered("r", 32), "nip", "msr", "orig_r3", "ctr", "lr", "xer", "cr", "softe", "trap",
     "dar", "dsisr", "result",
 )  # fmt: skip
-# kexec-tools moves the low 64 KiB, firmware-assisted dumps more: `moved_below` is not known.
+# kexec-tools moves the low 64 KiB and firmware-assisted dumps move more, so `moved_below` is None.
 ARCH = Arch(
     name="ppc64",
     machine=EM_PPC64,

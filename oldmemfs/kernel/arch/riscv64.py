@@ -1,13 +1,13 @@
-"""riscv64: the tables of swapper_pg_dir translate every address: sv39, sv48 or sv57.
+"""riscv64: the page tables of swapper_pg_dir translate every kernel address: sv39, sv48 or sv57.
 
-The root is in the kernel image, which has a window of its own since 5.13 and lay in the linear map
-before::
+The root is in the kernel image, which has a mapping of its own since 5.13; before, it was in the
+linear map::
 
     phys = virt - va_kernel_pa_offset                NUMBER(va_kernel_pa_offset)
     phys = virt - PAGE_OFFSET + phys_ram_base        NUMBER(PAGE_OFFSET), NUMBER(phys_ram_base)
 
-The loader leaves reserved memory out of the header, and the tables lie there: where they cannot be
-read, these two windows, the image's and the linear map's, show what they can.
+kexec-tools leaves reserved memory out of the ELF header, and the page tables lie there. If they
+cannot be read, only these two direct maps are translated.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from ..vmcoreinfo import Vmcoreinfo
 
-_VALID = Match(0x1, 0x1)  # with any of R, W and X: a leaf, at whatever level
+_VALID = Match(0x1, 0x1)  # valid; with any of R, W and X set it is a leaf at every level
 _TABLE = Match(0xF, 0x1)
 _LEVELS = (
     *(Level(shift, 9, _TABLE, _VALID) for shift in (48, 39, 30, 21)),
     Level(12, 9, NEVER, _VALID),
 )
 _DEPTHS = {39: 3, 48: 4, 57: 5}
-_PPN = Address(0x003FFFFFFFFFFC00, 2)  # bits 53:10; above are PBMT and N
+_PPN = Address(0x003FFFFFFFFFFC00, 2)  # the page number in bits 53:10; PBMT and N are above
 _NAPOT = Group(Match(1 << 63, 1 << 63), 16)
 
 
@@ -53,12 +53,14 @@ def _space(evidence: Evidence) -> Space:
                 return Space(paging, first_pfn=first)
     direct_maps = _direct_maps(evidence.info, evidence.memory.end)
     if not direct_maps:
-        raise FormatError(f"riscv64: the page tables of {virt:#x} lead back to it from no offset")
+        raise FormatError(
+            f"riscv64: the page tables at {virt:#x} do not map themselves with any known offset"
+        )
     return Space(None, direct_maps, first_pfn=first)
 
 
 def _direct_maps(info: Vmcoreinfo, end: int) -> tuple[DirectMap, ...]:
-    """The image and the linear map, as VMCOREINFO says; nothing unless it says all."""
+    """The kernel image and the linear map; nothing if VMCOREINFO lacks one of the four numbers."""
     names = ("KERNEL_LINK_ADDR", "va_kernel_pa_offset", "PAGE_OFFSET", "phys_ram_base")
     image, offset, linear, base = (info.number(name) for name in names)
     if image is None or offset is None or linear is None or base is None:

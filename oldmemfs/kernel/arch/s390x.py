@@ -1,12 +1,12 @@
-"""s390x: memory seen straight, and tables for the rest.
+"""s390x: an identity map, and page tables for the rest.
 
-Up to 6.9 an address below high_memory is physical. 6.10 parted the two::
+Up to 6.9 a virtual address below high_memory equals the physical one. Since 6.10 they differ::
 
     0..2000 | amode31 |   | identity: base + phys |   | tables |   | kernel image ...
      phys      phys         0..                                      KERNELOFFPHYS..
 
-VMCOREINFO states the bases (IDENTITYBASE, KERNELOFFSET, KERNELOFFPHYS); so does os_info, to which
-the lowcore points.
+VMCOREINFO has the bases (IDENTITYBASE, KERNELOFFSET, KERNELOFFPHYS); so has os_info, whose address
+is in the lowcore at 0xe18.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOWCORE_SIZE = 0x2000
 _LOWCORE_OS_INFO = 0xE18
 _OS_INFO_MAGIC = 0x4F53494E464F535A  # "OSINFOSZ"
 _OS_INFO = struct.Struct(">32x" + "Q8x4x" * 10)  # the values of its first ten entries
-# An entry is invalid with 0x20, names its type in 0xc, and is a large frame with 0x400
+# Of an entry above the pages: 0x20 means invalid, 0xc is its type, 0x400 means a large frame.
 _LEVELS = (
     Level(53, 11, Match(0x2C, 0xC), NEVER),
     Level(42, 11, Match(0x2C, 0x8), NEVER),
@@ -42,7 +42,7 @@ _LEVELS = (
 
 
 class _Bases(NamedTuple):
-    """6.10: where the identity mapping and the image start, and what ends and interrupts them."""
+    """6.10 and later: where the identity map, the kernel image, vmemmap and amode31 start."""
 
     identity: int
     image: int
@@ -57,8 +57,8 @@ def _space(evidence: Evidence) -> Space:
     direct_maps = layered(_apart(evidence, bases) if bases else [_together(evidence, virt)])
     root = next(Space(None, direct_maps).spans(virt, 1)).phys
     if root is None:
-        raise FormatError(f"s390x: swapper_pg_dir at {virt:#x} is in no mapping that is known")
-    # how many levels there are, the first entry says, be it valid or not
+        raise FormatError(f"s390x: swapper_pg_dir at {virt:#x} is in no known direct map")
+    # The type bits of the root's first entry give the number of levels, even if it is invalid.
     levels = _LEVELS[3 - (evidence.u(root) >> 2 & 3) :]
     covers = Range(0, 1 << levels[0].shift + levels[0].bits)
     frame, table = Address(-0x1000 % (1 << 64)), Address(-0x800 % (1 << 64))
@@ -69,13 +69,14 @@ def _space(evidence: Evidence) -> Space:
 
 
 def _together(evidence: Evidence, virt: int) -> DirectMap:
-    """Up to 6.9. A high_memory that is not above the kernel is not believed."""
+    """Up to 6.9: one identity map up to high_memory; that is ignored if it is below the kernel."""
     symbol = evidence.info.symbol("high_memory")
     high = evidence.u(symbol) if symbol else 0
     return DirectMap(0, high if high > virt else evidence.memory.end, 0)
 
 
 def _apart(evidence: Evidence, bases: _Bases) -> list[DirectMap]:
+    """6.10 and later: lowcore, amode31, the identity map and the kernel image."""
     end = bases.identity + evidence.memory.end
     if bases.vmemmap:
         end = min(end, bases.vmemmap)
@@ -88,6 +89,7 @@ def _apart(evidence: Evidence, bases: _Bases) -> list[DirectMap]:
 
 
 def _stated(evidence: Evidence) -> _Bases | None:
+    """The bases in VMCOREINFO; None if it lacks one of them."""
     info = evidence.info
     identity, image = info.hex("IDENTITYBASE"), info.kernel_offset
     image_phys = info.hex("KERNELOFFPHYS")
@@ -98,7 +100,7 @@ def _stated(evidence: Evidence) -> _Bases | None:
 
 
 def _os_info(evidence: Evidence) -> _Bases | None:
-    """The bases in os_info, unless it is older than them (then KASLR_OFFSET is 0)."""
+    """The bases in os_info; None before 6.10, whose os_info has 0 as the KASLR offset."""
     at = evidence.u(_LOWCORE_OS_INFO)
     if not at or at % 0x1000 or at >= evidence.memory.end:
         return None
@@ -110,7 +112,7 @@ def _os_info(evidence: Evidence) -> _Bases | None:
 
 
 def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
-    """28 bits of 46 since 3.3, of 42 before; later a number of the configuration, up to 53."""
+    """Sections of 28 bits; memory of 42, since 3.3 of 46, later as configured, up to 53."""
     return [SectionBits(28, physmem) for physmem in (46, 42, 53, 47, 48, 49, 50, 51, 52)]
 
 
@@ -129,7 +131,7 @@ _STATUS = PrStatus(
         0x303: (Group(0, 4, ("todpreg",)),),
         0x304: (Group(0, 8, numbered("c", 16)),),
         0x305: (Group(0, 4, ("prefix",)),),
-        0x309: (Group(0, 8, tuple(f"v{i}.low" for i in range(16))),),  # their upper halves: f0 ..
+        0x309: (Group(0, 8, tuple(f"v{i}.low" for i in range(16))),),  # the upper halves are f0..15
         0x30A: (Group(0, 16, tuple(f"v{i}" for i in range(16, 32))),),
     },
 )

@@ -1,11 +1,12 @@
-"""Space: what an architecture makes of a dead kernel's virtual addresses, and from what evidence.
+"""Space: the translation of a dead kernel's virtual addresses, and what it is computed from.
 
-A space is windows, each a straight piece of physical memory, and page tables for all between::
+A space is direct maps, each one straight piece of physical memory, and page tables for the rest::
 
-    virt   |------ window ------|  tables  |--- window ---|      tables       |
+    virt   |----- direct map ---|  tables  |- direct map -|      tables       |
     phys   0                               0x4000000
 
-Each architecture is one ``Arch``: its numbers, and the function that solves its space.
+Each architecture is one ``Arch``: its numbers, and the function that makes a ``Space`` from
+``Evidence``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _start = attrgetter("start")
 
 
 class Load(NamedTuple):
-    """A PT_LOAD of the ELF header: where the first kernel said it saw that memory."""
+    """A PT_LOAD of the ELF header: the first kernel had ``phys`` mapped at ``virt``."""
 
     virt: int
     phys: int
@@ -37,19 +38,19 @@ class Load(NamedTuple):
 
     @property
     def is_virtual(self) -> bool:
-        """Whether ``virt`` says anything: who does not know writes 0 or all ones."""
+        """Whether ``virt`` is an address; loaders that do not know it write 0 or all ones."""
         return self.virt not in (0, (1 << 32) - 1, (1 << 64) - 1)
 
 
 class SectionBits(NamedTuple):
-    """How SPARSEMEM cuts memory: sections of ``1 << section`` of ``1 << physmem`` bytes."""
+    """SPARSEMEM's sizes: sections of ``1 << section`` bytes, memory of ``1 << physmem`` bytes."""
 
     section: int
     physmem: int
 
 
 class DirectMap(NamedTuple):
-    """``[start, end)`` is at ``phys``."""
+    """The virtual addresses ``[start, end)`` are at ``phys`` and following."""
 
     start: int
     end: int
@@ -57,7 +58,7 @@ class DirectMap(NamedTuple):
 
 
 def layered(direct_maps: Iterable[DirectMap]) -> tuple[DirectMap, ...]:
-    """Sorted, disjoint windows: of two that overlap, the one that starts first keeps its end."""
+    """Sorted and disjoint; where two overlap, the one that starts first is kept whole."""
     placed: list[DirectMap] = []
     end = 0
     for direct in sorted(direct_maps, key=_start):
@@ -70,10 +71,11 @@ def layered(direct_maps: Iterable[DirectMap]) -> tuple[DirectMap, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Windows, sorted and disjoint, and what the page tables say of the rest.
+    """Direct maps, sorted and disjoint, and the page tables for the rest (None: nothing is mapped).
 
-    ``tag`` holds bits that every kernel address has and some pointers lack (arm64's top byte);
-    ``first_pfn`` is what the first element of a flat ``mem_map`` describes.
+    ``tag`` is set in every address before it is translated: some pointers lack these bits (arm64:
+    KASAN and MTE change the top byte). ``first_pfn`` is the page frame that the first element of a
+    flat ``mem_map`` describes.
     """
 
     paging: Paging | None
@@ -82,7 +84,7 @@ class Space:
     first_pfn: int = 0
 
     def spans(self, virt: int, size: int) -> Iterator[Span]:
-        """``[virt, virt + size)`` in order, as spans."""
+        """The spans of ``[virt, virt + size)``, in order."""
         virt |= self.tag
         end = virt + size
         while virt < end:
@@ -102,7 +104,7 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known before any virtual address can be translated."""
+    """What is known before virtual addresses can be translated."""
 
     memory: Memory
     info: Vmcoreinfo
@@ -112,7 +114,7 @@ class Evidence:
 
     @property
     def page_shift(self) -> int:
-        """The page size's logarithm."""
+        """The page size as a power of two."""
         return self.page_size.bit_length() - 1
 
     @property
@@ -121,11 +123,11 @@ class Evidence:
         return "big" if self.big_endian else "little"
 
     def u(self, phys: int, size: int = 8) -> int:
-        """The unsigned integer at ``phys``."""
+        """The unsigned integer of ``size`` bytes at ``phys``; ``FaultError`` if unreadable."""
         return int.from_bytes(self.memory.read(phys, size), self.order)
 
     def claimed(self, virt: int) -> Iterator[int]:
-        """Where the header's PT_LOADs say that ``virt`` is."""
+        """The physical addresses that the header's PT_LOADs give for ``virt``."""
         for load in self.loads:
             if load.is_virtual and load.virt <= virt < load.virt + load.size:
                 yield load.phys + (virt - load.virt)
@@ -133,17 +135,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arch(Machine):
-    """An architecture whose kernels are understood.
+    """An architecture whose kernels can be read.
 
-    ``kernel_base`` is below all of its kernel's addresses.
-
-    ``sections`` gives what SPARSEMEM may use where VMCOREINFO does not say, likeliest first.
+    ``kernel_base`` is the lowest address that a kernel pointer can have. ``space`` makes the
+    translation; it raises ``FormatError`` or ``FaultError``. ``sections`` gives the sizes that
+    SPARSEMEM may have if VMCOREINFO does not say, the most likely one first.
     """
 
     word: int = 8  # bytes in an unsigned long
     kernel_base: int
     space: Callable[[Evidence], Space]
     sections: Callable[[Vmcoreinfo], Sequence[SectionBits]]
-    # Orders of huge pages by page shift: PMD and PUD size, and groups of such entries. Of a page
-    # shift that is not here they are not known.
+    # The orders that huge pages can have, by page shift: the sizes of PMD and PUD, and arm64's and
+    # riscv's contiguous groups of entries. A page shift that is not here: any order is possible.
     huge_orders: Mapping[int, Sequence[int]] = field(default_factory=dict)

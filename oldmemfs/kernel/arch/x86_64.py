@@ -1,9 +1,10 @@
-"""x86_64: the page tables of the kernel's full view translate every address, text included.
+"""x86_64: the kernel's page tables translate every kernel address, its image included.
 
-The root is ``init_top_pgt`` (``init_level4_pgt`` before 4.13), full also with PTI. It lies in the
-kernel image, whose virtual and physical slides are independent since 4.8::
+The root is ``init_top_pgt`` (4.13; before, ``init_level4_pgt``); it maps everything also with PTI.
+It is in the kernel image. KASLR moves the image's virtual and physical address independently since
+4.8, so only phys_base tells where it is::
 
-    phys = virt - 0xffffffff80000000 + phys_base        NUMBER(phys_base) since 4.10
+    phys = virt - 0xffffffff80000000 + phys_base        NUMBER(phys_base), 4.10 and later
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..vmcoreinfo import Vmcoreinfo
 
 IMAGE = 0xFFFFFFFF80000000  # __START_KERNEL_map
-_STEP = 2 << 20  # the kernel's physical slide is a multiple of this
+_STEP = 2 << 20  # bytes: phys_base is a multiple of this
 _TABLE = Match(0x81, 0x01)  # present, and not PSE
 _LEAF = Match(0x81, 0x81)
 _LEVELS = (
@@ -52,14 +53,16 @@ def _space(evidence: Evidence) -> Space:
             paging = Paging(cache, phys, covers, levels, frame, frame, struct.Struct("<Q"))
             if paging.holds(root):
                 return Space(paging)
-    raise FormatError(f"x86_64: the page tables of {root:#x} lead back to it from no phys_base")
+    raise FormatError(
+        f"x86_64: the page tables at {root:#x} do not map themselves with any known phys_base"
+    )
 
 
 def _bases(evidence: Evidence) -> Iterator[int]:
-    """Where the image may be, as phys_base: stated, or in the header's PT_LOADs, or searched.
+    """Values of phys_base to try: VMCOREINFO's, those of the header's PT_LOADs, then a search.
 
-    Before 4.10 only the variable's address is known: it is searched where a kernel can be, and
-    tells its own value.
+    Before 4.10 VMCOREINFO has only the variable's address, SYMBOL(phys_base). The search tries each
+    place where the image can be: at the right one, the variable holds the value that was tried.
     """
     stated = evidence.info.number("phys_base")
     if stated is not None:
@@ -79,7 +82,7 @@ def _bases(evidence: Evidence) -> Iterator[int]:
 
 
 def _sections(info: Vmcoreinfo) -> Sequence[SectionBits]:
-    """46 bits since 2.6.31; 52 where the running kernel has five levels (4.17)."""
+    """Sections of 27 bits; memory of 46 since 2.6.31, of 52 if it ran with five levels (4.17)."""
     four, five = SectionBits(27, 46), SectionBits(27, 52)
     return (five, four) if info.number("pgtable_l5_enabled") else (four, five)
 

@@ -1,4 +1,4 @@
-"""The dead kernel's log, from VMCOREINFO and its virtual memory alone: one file per generation.
+"""The dead kernel's log, from VMCOREINFO and its virtual memory: one file for each generation.
 
 ::
 
@@ -6,7 +6,7 @@
     log_first_idx         3.5 .. 5.9       records, one after the other      buffer
     log_end, logged_chars before 3.5       a ring of text lines              lines
 
-Which one it is, VMCOREINFO's keys say, never the version.
+The generation is decided by the symbols in VMCOREINFO (left column), never by the version.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _GENERATIONS = (
 
 
 def log_places(virtual: Virtual, info: Vmcoreinfo) -> list[tuple[int, int]]:
-    """Where ``read_log`` reads, as ``(virt, size)``: nowhere if VMCOREINFO leads to no log.
+    """The memory that ``read_log`` reads, as ``(virt, size)``; empty if VMCOREINFO has no log.
 
-    Raises ``FormatError`` for a log that cannot be, ``FaultError`` where its head cannot be read.
+    Raises ``FormatError`` if the log's head is invalid, ``FaultError`` if it cannot be read.
     """
     for key, _, places in _GENERATIONS:
         if info.symbol(key) is not None:
@@ -43,10 +43,10 @@ def log_places(virtual: Virtual, info: Vmcoreinfo) -> list[tuple[int, int]]:
 
 
 def read_log(virtual: Virtual, info: Vmcoreinfo) -> Log:
-    """Every record that still stands, oldest first.
+    """Every record that can be read, oldest first.
 
-    Raises ``FormatError`` where there is no log to be found, ``FaultError`` where its head cannot
-    be read; whatever is broken beyond that costs records, which the log tells as ``skipped``.
+    Raises ``FormatError`` if VMCOREINFO has no log or the log's head is invalid, ``FaultError`` if
+    the head cannot be read. Damage elsewhere only costs records; ``Log.skipped`` lists it.
     """
     for key, read, _ in _GENERATIONS:
         if info.symbol(key) is not None:

@@ -1,14 +1,14 @@
-"""The record buffer (3.5 .. 5.9): records one after the other, the newest over the oldest.
+"""The record buffer (3.5 .. 5.9, SYMBOL(log_first_idx)): records one after the other, in a ring.
 
 ::
 
     0            next_idx            first_idx                    log_buf_len
     |-rec-|-rec-|...................|-rec-|-rec-|-rec-|len = 0....|
-                                    oldest, then on at 0, up to next_idx
+                                    oldest, then from 0 on, up to next_idx
 
-A record is a header, its text, its dictionary, and less than eight bytes of padding. The struct
-is named ``log`` up to 3.10, then ``printk_log``; from 5.1 it may hold the caller. Where a record
-is broken, the next place from which a chain of whole records starts is searched for.
+A record is a header, its text, its dictionary, and less than eight bytes of padding. VMCOREINFO
+names the header's struct ``log`` up to 3.10, then ``printk_log``; since 5.1 it may have a
+caller_id. After a broken record, the next place is searched where several valid records follow.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from ..virtual import Remembered
     from ..vmcoreinfo import Vmcoreinfo
 
-_ALIGN = 4  # 8 where the machine wants it
+_ALIGN = 4  # bytes; 8 on machines that need it
 _PADDING = 8
-_CHAIN = 3  # whole records in a row that make a place believed
+_CHAIN = 3  # so many valid records in a row mean that a place is a record
 _SEARCH = 1 << 20  # bytes that are searched in one log, at most
 _PAGE = 1 << 12
-_MAX_WALKED = 1 << 25  # bytes of the buffer that are walked over, the newest
-_MAX_LEN = 1 << 31
-_MAX_HEADER = 1 << 8  # of a record; it is 16 bytes, 24 with the caller
+_MAX_WALKED = 1 << 25  # bytes of the buffer that are walked over: the newest ones
+_MAX_LEN = 1 << 31  # bytes of a buffer; Linux allows 2 GiB
+_MAX_HEADER = 1 << 8  # bytes; a header has 16, or 24 with the caller
 
 
 class _Header(NamedTuple):
@@ -61,10 +61,10 @@ class _Buffer:
         )
         self.order: Literal["little", "big"] = "big" if virtual.big_endian else "little"
         if not 0 < self.size <= _MAX_LEN:
-            raise FormatError(f"a log of {self.size:#x} bytes does not exist", self.data)
+            raise FormatError(f"log_buf_len is {self.size:#x}: no kernel has such a log", self.data)
 
     def header(self, index: int) -> _Header:
-        """The lengths at ``index``, from one read: this is done for each record."""
+        """The lengths of the record at ``index``, in one read, because it is done very often."""
         data, order = self.virtual.read(self.data + index, self.header_size), self.order
         return _Header(
             int.from_bytes(data[self.len : self.len + 2], order),
@@ -73,13 +73,13 @@ class _Buffer:
         )
 
     def whole(self, index: int, header: _Header) -> bool:
-        """Whether the lengths are those of a record that lies in the buffer."""
+        """Whether the lengths fit each other and the record ends inside the buffer."""
         used = self.header_size + header.text_len + header.dict_len
         padding = header.len - used
         return 0 <= padding < _PADDING and index + header.len <= self.size
 
     def record(self, index: int, seq: int) -> Record:
-        """The record at ``index``, whose header is whole."""
+        """The record at ``index``, for which ``whole`` is true."""
         at, v = self.data + index, self.virtual
         bits = v.number(at + self.dict_len + 3, 1)  # flags:5, level:3
         return Record(
@@ -92,7 +92,7 @@ class _Buffer:
         )
 
     def believed(self, index: int, end: int) -> bool:
-        """Whether a chain of whole records starts at ``index``, or leads up to ``end``."""
+        """Whether ``_CHAIN`` valid records follow from ``index`` on, or fewer up to ``end``."""
         for done in range(_CHAIN):
             if index == end:
                 return done > 0
@@ -100,7 +100,7 @@ class _Buffer:
                 header = self.header(index)
             except FaultError:
                 return False
-            if header.len == 0 and end == self.size:  # the lap ends here
+            if header.len == 0 and end == self.size:  # the mark for: continue at 0
                 return done > 0
             if not self.whole(index, header) or header.len % _ALIGN:
                 return False
@@ -134,14 +134,14 @@ def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
             continue
         room -= len(record.text)
         if room < 0:
-            skipped.add("texts too long to keep: all before", f"index {index:#x}")
+            skipped.add(f"all before the newest {MAX_TEXT:#x} bytes of text", f"index {index:#x}")
             break
         records.append(record)
     return Log(tuple(reversed(records)), skipped.sentences())
 
 
 def _indices(buffer: _Buffer, skipped: Skipped) -> Iterator[int]:
-    """Where whole records start: from the first to the end of the buffer, then from 0 on."""
+    """Where valid records start: from log_first_idx to the end of the buffer, then from 0 on."""
     first, end = buffer.first, buffer.next
     if max(first, end) >= buffer.size:
         skipped.add("indices outside of the log", f"{first:#x}..{end:#x} of {buffer.size:#x}")
@@ -156,18 +156,18 @@ def _indices(buffer: _Buffer, skipped: Skipped) -> Iterator[int]:
     skipped.add(f"bytes before the newest {_MAX_WALKED:#x}", f"index {first:#x}")
     nothing = True
     for start, stop in _without(laps, total - _MAX_WALKED):
-        if (start, stop) not in laps:  # cut, perhaps in the midst of a record
+        if (start, stop) not in laps:  # it was cut, so it may start inside a record
             start = search.forward(start, stop)
         for index in _lap(search, start, stop, skipped):
             nothing = False
             yield index
-    if nothing:  # so the last index was no index; the first one may be
+    if nothing:  # log_next_idx must be wrong; log_first_idx may still be right
         start, stop = laps[0]
         yield from _lap(search, start, min(stop, start + _MAX_WALKED), skipped)
 
 
 def _without(laps: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
-    """What is left of ``laps`` behind their first ``size`` bytes."""
+    """``laps`` without their first ``size`` bytes."""
     for start, stop in laps:
         cut = min(size - size % _ALIGN, stop - start)
         size -= cut
@@ -176,13 +176,13 @@ def _without(laps: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]
 
 
 def _lap(search: _Search, index: int, end: int, skipped: Skipped) -> Iterator[int]:
-    """Where whole records start between ``index`` and ``end``."""
+    """Where valid records start between ``index`` and ``end``."""
     buffer = search.buffer
     while index < end:
         try:
             header = buffer.header(index)
             broken = not buffer.whole(index, header) or index + header.len > end
-            if header.len == 0 and end == buffer.size:  # the rest of the lap is empty
+            if header.len == 0 and end == buffer.size:  # the mark for: continue at 0
                 return
         except FaultError:
             broken = True
@@ -195,14 +195,14 @@ def _lap(search: _Search, index: int, end: int, skipped: Skipped) -> Iterator[in
 
 
 class _Search:
-    """Finds the next chain of whole records, until it has looked at ``_SEARCH`` bytes in all."""
+    """Finds the next valid records after a broken one; it searches ``_SEARCH`` bytes in all."""
 
     def __init__(self, buffer: _Buffer) -> None:
         self.buffer = buffer
         self._left = _SEARCH
 
     def forward(self, index: int, end: int) -> int:
-        """The first place after ``index`` that is believed, or ``end``."""
+        """The first place after ``index`` that is a record, or ``end``."""
         start, index = index, index + _ALIGN
         limit = min(end, start + self._left)
         while index < limit and not self.buffer.believed(index, end):
@@ -211,7 +211,7 @@ class _Search:
         return index if index < limit else end
 
     def _past(self, index: int) -> int:
-        """The next place to look at: what cannot be read is left by the page."""
+        """The next place to try: after a page that cannot be read, the page behind it."""
         try:
             self.buffer.header(index)
         except FaultError:

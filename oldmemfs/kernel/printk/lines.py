@@ -1,11 +1,11 @@
-"""The text ring (before 3.5): the log as the console showed it, in one ring of text.
+"""The text ring (before 3.5, SYMBOL(log_end)): the lines of the console in one ring of text.
 
 ::
 
     0              log_end mod len               log_buf_len
-    |..newest line|oldest line.................|   logged_chars bytes before log_end stand
+    |..newest line|oldest line.................|   logged_chars bytes before log_end are valid
 
-A line may start with ``<priority>`` and ``[seconds.microseconds] ``. The oldest may be cut.
+A line may start with ``<priority>`` and ``[seconds.microseconds] ``. The oldest line may be cut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LEAD = re.compile(rb"(?:<(\d{1,4})>)?(?:\[ *(\d{1,10})\.(\d{6})\] )?")
 
 
 class _Ring(NamedTuple):
-    """``size`` bytes at ``data``; ``end`` counts all characters ever written, ``chars`` stand."""
+    """``size`` bytes at ``data``; ``end``: characters written ever; ``chars``: the valid ones."""
 
     data: int
     size: int
@@ -36,14 +36,14 @@ class _Ring(NamedTuple):
 
     @classmethod
     def from_vmcoreinfo(cls, virtual: Remembered, info: Vmcoreinfo) -> _Ring:
-        """As the kernel's variables say."""
+        """From the kernel's variables."""
         data = virtual.pointer(info.need("SYMBOL(log_buf)"))
         size, end, chars = (
             virtual.number(info.need(f"SYMBOL({key})"), 4)
             for key in ("log_buf_len", "log_end", "logged_chars")
         )
         if not size:
-            raise FormatError("a log of 0 bytes does not exist", data)
+            raise FormatError("log_buf_len is 0: there is no log", data)
         return cls(data, size, end, chars)
 
 
@@ -58,7 +58,7 @@ def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
     data, size, end, chars = _Ring.from_vmcoreinfo(virtual, info)
     skipped = Skipped()
     if chars > min(size, MAX_TEXT):
-        skipped.add("more characters than the ring keeps", f"{chars:#x}")
+        skipped.add("more characters than the ring can hold", f"{chars:#x}")
         chars = min(size, MAX_TEXT)
     start = (end - chars) % size
     before_wrap = min(chars, size - start)

@@ -1,4 +1,4 @@
-"""The lockless ring (5.10 and later): descriptors by id, their texts in a ring of their own.
+"""The lockless ring (5.10 and later, SYMBOL(prb)): descriptors by id, and a ring of texts.
 
 ::
 
@@ -6,10 +6,12 @@
     text           |next wrap's| ...free... |id|text..|id|text......|
                    0                        tail                    2^size_bits
 
-A text's position is logical: position mod 2^size_bits is its place. A block that does not fit
-before the end of the ring lies whole at its start. From 6.19 (67e1b0052f6b) a block may end
-exactly where the ring does, so a block wraps only if its *last* byte lies in the next lap.
-Read newest first, so that what a bound cuts off is the oldest.
+The position of a text counts on over wraps; its place is position mod 2^size_bits. A block (an id
+and its text) that does not fit before the end of the ring is stored whole at its start. Since 6.19
+(67e1b0052f6b) a block may end exactly at the end of the ring, so a block has wrapped only if its
+*last* byte is in the next wrap.
+
+Records are read newest first, so that a limit cuts off the oldest.
 """
 
 from __future__ import annotations
@@ -26,19 +28,19 @@ if TYPE_CHECKING:
     from ..virtual import Remembered
     from ..vmcoreinfo import Vmcoreinfo
 
-_MAX_BITS = 31  # Linux lets the ring's text grow to 2 GiB, and has fewer descriptors than bytes
+_MAX_BITS = 31  # Linux allows 2 GiB of text, and there are fewer descriptors than bytes
 _RESERVED, _COMMITTED, _FINALIZED, _REUSABLE = range(4)
-_DATALESS = 1  # the low bit of both positions: 1, 1 is a text that found no room
-_EMPTY_LINE = 3
-_GIVE_UP = 1 << 16  # descriptors in a row of which none stands: what is before is no ring
+_DATALESS = 1  # both positions have this bit if there is no text in the ring; both are 1: no room
+_EMPTY_LINE = 3  # both positions are 3: the text is empty
+_GIVE_UP = 1 << 16  # after so many unusable descriptors in a row the rest is not read
 
 
 class _TextLostError(Exception):
-    """Why a record's text cannot be given."""
+    """The text of a record cannot be given; the message is the reason."""
 
 
 class _Ring:
-    """The numbers that lead to a descriptor, its info and its text."""
+    """The addresses, offsets and sizes that lead to a descriptor, its info and its text."""
 
     def __init__(self, virtual: Remembered, info: Vmcoreinfo) -> None:
         offset, size = partial(_offset, info), partial(_size, info)
@@ -60,17 +62,17 @@ class _Ring:
         self.descs = virtual.pointer(descs + offset("prb_desc_ring.descs"))
         self.infos = virtual.pointer(descs + offset("prb_desc_ring.infos"))
         self.data = virtual.pointer(texts + offset("prb_data_ring.data"))
-        self.id_mask = (1 << 8 * virtual.word - 2) - 1  # the two bits above are the state
+        self.id_mask = (1 << 8 * virtual.word - 2) - 1  # the top two bits are the state
         head = virtual.pointer(descs + offset("prb_desc_ring.head_id") + counter)
         tail = virtual.pointer(descs + offset("prb_desc_ring.tail_id") + counter)
         self.head, self.tail = head & self.id_mask, tail & self.id_mask
 
     def slot(self, number: int) -> int:
-        """Where in the arrays a descriptor's id leads."""
+        """The index of a descriptor's id in the two arrays."""
         return number & ((1 << self.count_bits) - 1)
 
     def record(self, number: int) -> Record:
-        """The info of a descriptor as a record, still without its text."""
+        """The record of a descriptor, without its text."""
         at, v = self.infos + self.info_size * self.slot(number), self.virtual
         bits = v.number(at + self.text_len + 3, 1)  # flags:5, level:3
         return Record(
@@ -83,14 +85,14 @@ class _Ring:
         )
 
     def text(self, number: int) -> bytes:
-        """The text of a descriptor."""
+        """The text of a descriptor; ``_TextLostError`` if it cannot be given."""
         v, slot = self.virtual, self.slot(number)
         begin = v.pointer(self.descs + self.desc_size * slot + self.begin)
         end = v.pointer(self.descs + self.desc_size * slot + self.next)
         if begin & end & _DATALESS:
             if begin == end == _EMPTY_LINE:
                 return b""
-            raise _TextLostError("texts that the full ring had no room for")
+            raise _TextLostError("texts for which the ring had no room")
         at, size = self._block(begin, end)
         try:
             if v.pointer(self.data + at) != number:
@@ -101,7 +103,7 @@ class _Ring:
             raise _TextLostError("texts that cannot be read") from None
 
     def _block(self, begin: int, end: int) -> tuple[int, int]:
-        """Place and size of the block ``[begin, end)``, its id included."""
+        """The place and the size of the block with positions ``[begin, end)``, its id included."""
         mask, last = (1 << 8 * self.virtual.word) - 1, end - 1
         laps = ((last & mask) >> self.size_bits) - (begin >> self.size_bits)
         laps &= mask >> self.size_bits
@@ -114,7 +116,7 @@ class _Ring:
 
 
 def places(virtual: Remembered, info: Vmcoreinfo) -> Iterator[tuple[int, int]]:
-    """Where the ring lies, as (virt, size): its head, descriptors, infos, texts."""
+    """Where the ring is, as (virt, size): its head, descriptors, infos, texts."""
     ring = _Ring(virtual, info)
     yield ring.root, 1
     yield ring.descs, ring.desc_size << ring.count_bits
@@ -123,13 +125,13 @@ def places(virtual: Remembered, info: Vmcoreinfo) -> Iterator[tuple[int, int]]:
 
 
 def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
-    """Every record from the newest id back to the oldest, turned round."""
+    """Every record, oldest first; they are read from the newest id back to the oldest."""
     ring, skipped = _Ring(virtual, info), Skipped()
     count = ((ring.head - ring.tail) & ring.id_mask) + 1
     if count > 1 << ring.count_bits:
         skipped.add("ids further apart than the ring is long", f"{ring.tail:#x}..{ring.head:#x}")
         count = 1 << ring.count_bits
-    room = min(1 << ring.size_bits, MAX_TEXT)  # texts that do not overlap are no longer
+    room = min(1 << ring.size_bits, MAX_TEXT)  # texts that do not overlap fit into the ring
     records: list[Record] = []
     nothing = 0
     for step in range(min(count, MAX_RECORDS)):
@@ -139,12 +141,12 @@ def read(virtual: Remembered, info: Vmcoreinfo) -> Log:
             nothing += 1
             if nothing < _GIVE_UP:
                 continue
-            skipped.add(f"everything before {_GIVE_UP} descriptors of nothing", f"id {number:#x}")
+            skipped.add(f"everything before {_GIVE_UP} unusable descriptors", f"id {number:#x}")
             break
         nothing = 0
         room -= len(record.text)
         if room < 0:
-            skipped.add("texts longer than their ring: all before", f"id {number:#x}")
+            skipped.add("texts longer than the ring, all records before", f"id {number:#x}")
             break
         records.append(record)
     if count > MAX_RECORDS:
@@ -181,7 +183,7 @@ def _record(ring: _Ring, number: int, skipped: Skipped) -> Record | None:
 def _bits(virtual: Remembered, at: int) -> int:
     bits = virtual.number(at, 4)
     if bits > _MAX_BITS:
-        raise FormatError(f"a log ring of 2^{bits} does not exist", at)
+        raise FormatError(f"a log ring of 2^{bits} is too large: no kernel has it", at)
     return bits
 
 

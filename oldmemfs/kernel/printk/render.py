@@ -1,11 +1,15 @@
-r"""A log as text, as kexec-tools' vmcore-dmesg prints it, and as one JSON object a line.
+r"""A log as text, as kexec-tools' vmcore-dmesg prints it, and as one JSON object per line.
 
-Text: the time in front of each record, newlines of its own kept without indent, and every byte
-that is neither printable ASCII nor white space as ``\xNN``; a text ring's lines as they stand.
-JSON: ``time`` is seconds with nine decimals; ``text`` is UTF-8 where the bytes are, with ``\uNNNN``
-for what is not printable (control characters, marks that turn the direction of text); else it has
-``\xNN`` for what is not, and ``text_hex`` has all bytes. What was skipped ends both, and says so
-where more than ``MAX_SHOWN`` bytes would be given.
+Text: each record follows its time; newlines inside a record are kept, without indent; every byte
+that is neither printable ASCII nor white space becomes ``\xNN``. The lines of a text ring (before
+3.5) are not changed.
+
+JSON: ``time`` is seconds with nine decimals. If the record's bytes are UTF-8, ``text`` is the text
+with ``\uNNNN`` for characters that are not printable (control characters, marks that change the
+direction of text). If not, ``text`` has ``\xNN`` for the bytes that are not UTF-8, and ``text_hex``
+has all bytes.
+
+Both end with what was skipped. Of more than ``MAX_SHOWN`` bytes the newest records are given.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 _UNPRINTABLE = re.compile(rb"[^ -~\t-\r]")
 _SHOWN = [bytes((n,)) if 32 <= n < 127 or 9 <= n < 14 else b"\\x%02x" % n for n in range(256)]
-MAX_SHOWN = 3 << 24  # bytes of one file, the newest records: escapes make text 7 times as long
+MAX_SHOWN = 3 << 24  # bytes of one file; escapes can make a text 7 times as long
 _NO_LINE = re.compile(rb"[^ -~\t]")
 
 
@@ -34,7 +38,7 @@ def as_text(log: Log) -> bytes:
 
 
 def as_json(log: Log) -> bytes:
-    """The log for programs: one object a record, then one ``{"skipped": ...}`` a sentence."""
+    """The log for programs: an object per record, then a ``{"skipped": ...}`` per sentence."""
     lines, skipped = _newest(log, _line)
     lines += [json.dumps({"skipped": sentence}).encode() for sentence in skipped]
     lines.append(b"")
@@ -42,7 +46,7 @@ def as_json(log: Log) -> bytes:
 
 
 def _newest(log: Log, shown: Callable[[Record], bytes]) -> tuple[list[bytes], tuple[str, ...]]:
-    """The lines of the newest records, oldest first, and the sentences of what was skipped."""
+    """The lines of the newest records, oldest first, and a sentence for each thing skipped."""
     lines: list[bytes] = []
     room = MAX_SHOWN
     for record in reversed(log.records):
@@ -56,7 +60,7 @@ def _newest(log: Log, shown: Callable[[Record], bytes]) -> tuple[list[bytes], tu
 
 
 def _line(record: Record) -> bytes:
-    """A record; its time is written by hand, since a float would not hold the nanoseconds."""
+    """A record as JSON; its time is formatted here because a float cannot hold nanoseconds."""
     time = "null"
     if record.ts_nsec is not None:
         time = f"{record.ts_nsec // 10**9}.{record.ts_nsec % 10**9:09d}"
@@ -74,12 +78,12 @@ def _text(record: Record) -> bytes:
 
 
 def _escaped(text: bytes) -> bytes:
-    """What a terminal may see of ``text``; a table is 10 times as fast as a match a byte."""
+    """``text`` without terminal control bytes; a table is 10 times faster than a regex."""
     return b"".join(map(_SHOWN.__getitem__, text)) if _UNPRINTABLE.search(text) else text
 
 
 def one_line(text: str) -> str:
-    """What may stand on a line of a terminal; unlike in a log, no white space moves the cursor."""
+    """``text`` for one line of a terminal: every character but printable ASCII and tab as hex."""
     return _NO_LINE.sub(_as_hex, text.encode(errors="surrogateescape")).decode("ascii")
 
 
