@@ -30,6 +30,7 @@ usage: oldmemfs [SOURCE] MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d]
                                               with --json a line for each of several SOURCEs
        oldmemfs --check                       what this machine has, lacks, and how to fix it
        oldmemfs --payload OUT                 what an initramfs needs: a folder, or .cpio[.zst|.xz]
+       oldmemfs --setup-debian                let kdump-tools save its dumps through oldmemfs
        oldmemfs --version | --help
 
 Mounts a crashed kernel's memory as files: vmcore, vmcore-kern, dmesg, registers ...
@@ -85,8 +86,8 @@ def read_arguments(program: str, arguments: Sequence[str]) -> Command:
 
     Raises ``UsageError``.
     """
-    if arguments[:1] == ["--payload"]:
-        return Command("payload", list(arguments[1:]))
+    if arguments[:1] in (["--payload"], ["--setup-debian"]):  # the words behind are their own
+        return Command(arguments[0][2:], list(arguments[1:]))
     command = Command()
     helper = os.path.basename(program).startswith("mount.")
     rest = list(arguments)
@@ -205,6 +206,10 @@ def run(command: Command) -> int:
         from .commands import payload
 
         return payload.main(command.names)
+    if command.action == "setup-debian":
+        from .commands import debian
+
+        debian.main(command.names)
     if command.action == "help":
         put(help_text())
     elif command.action == "version":

@@ -18,7 +18,7 @@ _oldmemfs() {
         fi
         [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace
     elif [[ $word == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "--check --help --info --json --list --payload --scan --version -d -f -o" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "--check --help --info --json --list --payload --scan --setup-debian --version -d -f -o" -- "$word")
     elif [[ $before != -o ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         compopt -o filenames

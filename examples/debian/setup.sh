@@ -1,14 +1,14 @@
 #!/bin/sh
 # Let kdump-tools save its dumps through oldmemfs: once, as root, after `apt install kdump-tools`.
-#   setup.sh [VIEW]      the view to save: vmcore-kern (the kernel's pages only) or vmcore (all)
-#   setup.sh --remove    take everything out again
+#   oldmemfs --setup-debian [VIEW]      VIEW is saved: vmcore-kern (the kernel's pages only) or vmcore
+#   oldmemfs --setup-debian --remove    take everything out again
 set -eu
 cd "$(dirname "$0")"
 
 unit=/etc/systemd/system/oldmemfs-kdump.service
 script=/usr/local/lib/oldmemfs/kdump-tools
 config=/etc/default/kdump-tools
-begin='# oldmemfs: begin (setup.sh --remove takes these lines out)'
+begin='# oldmemfs: begin (oldmemfs --setup-debian --remove takes these lines out)'
 end='# oldmemfs: end'
 
 usage() {
@@ -17,7 +17,7 @@ usage() {
 
 # Exit status 2: asked for something that does not exist; 1: this system lacks something.
 die() {
-    echo "setup.sh: $2" >&2
+    echo "oldmemfs --setup-debian: $2" >&2
     exit "$1"
 }
 
@@ -86,4 +86,4 @@ sed "s|bind=vmcore-kern$|bind=$view|" oldmemfs-kdump.service >"$unit"
     echo "$end"
 } | replace
 systemctl enable oldmemfs-kdump.service
-echo "kdump-tools saves $view through oldmemfs from now on; setup.sh --remove undoes it"
+echo "kdump-tools saves $view through oldmemfs from now on; oldmemfs --setup-debian --remove undoes it"

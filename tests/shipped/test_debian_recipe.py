@@ -245,7 +245,7 @@ def test_without_the_file_kdump_tools_works_as_ever(system: System) -> None:
 
 def test_help(system: System) -> None:
     told = system.setup("--help")
-    assert "setup.sh --remove" in told
+    assert "oldmemfs --setup-debian --remove" in told
     assert not system.unit.exists()
     assert system.config.read_text() == CONFIG
 
