@@ -188,7 +188,7 @@ void *om_worker_body(void *argument)
             }
             unsigned waiting = atomic_load(&server->waiting);
             int share = waiting > 0 && is_worth_help(worker);
-            if (share && waiting > 1) {
+            if (share && waiting > server->spare) {
                 om_turn_give(server);
                 handle(worker, size, 0);
                 mine = 0;

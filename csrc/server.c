@@ -17,6 +17,16 @@
 
 #define PATIENCE 500 /* tries, a millisecond or more apart, to get a worker out of its read */
 
+/*
+ * Threads beside those that the caller asks for: one watches (turn.c), the others take over when
+ * reads are slow. A large read must not go to the library while one thread is free: the library's
+ * answer needs a MiB of contiguous kernel memory for the socket, and in a capture kernel send(2)
+ * fails with ENOBUFS then; the reader would wait for ever (met with Debian's kdump-tools in QEMU).
+ * A thread costs 256 KiB of address space for its stack, and no memory before it is used.
+ */
+#define SPARE 7
+#define STACK (256u << 10)
+
 static void on_stop(int number)
 {
     (void)number; /* the handler does nothing: the signal only has to interrupt a read(2) */
@@ -40,9 +50,13 @@ static int start_thread(pthread_t *thread, void *(*body)(void *), void *argument
     sigdelset(&blocked, SIGSEGV);
     sigdelset(&blocked, SIGILL);
     sigdelset(&blocked, SIGFPE);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    int error = pthread_create(thread, NULL, body, argument);
+    int error = pthread_create(thread, &attributes, body, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
     return error;
 }
 
@@ -113,7 +127,7 @@ static uint32_t dismantle(struct om_server *server, uint32_t count, int replier)
 
 struct om_server *om_server_start(int device, int peer, uint32_t threads, int strict)
 {
-    uint32_t count = threads + 1; /* one more: the watcher, see turn.c */
+    uint32_t count = threads + SPARE;
     struct om_server *server = calloc(1, sizeof *server + count * sizeof server->workers[0]);
     if (!server)
         return NULL;
@@ -123,6 +137,7 @@ struct om_server *om_server_start(int device, int peer, uint32_t threads, int st
     server->peer = peer;
     server->strict = strict;
     server->count = count;
+    server->spare = SPARE;
     server->parallel = threads > 1;
     server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->reply = room(OM_REPLY_ROOM);

@@ -57,7 +57,8 @@ struct om_server {
     int parallel; /* there is more than one CPU */
     pthread_t replier;
     unsigned char *reply;
-    uint32_t count;
+    uint32_t count; /* of `workers` */
+    uint32_t spare; /* how many of them only take over when reads are slow */
     struct om_worker workers[];
 };
 

@@ -150,7 +150,8 @@ def registers(crashed: Crashed) -> str:
     Another one may have run a user's program. One that did not answer in time left no note.
     """
     seen, at = [], 0
-    core = crashed.report["head"]  # begins with the notes of all processors, in order
+    with crashed.core.open("rb") as file:  # the notes of all processors, in order, are in front;
+        core = file.read(MIB)  # with pages of 64 KiB they begin at 0x10000
     last = crashed.target.cpus - 1
     with crashed.mounted() as mount:
         for cpu in range(crashed.target.cpus):
