@@ -238,8 +238,9 @@ struct om_unreadable {
 
 /*
  * Starts `threads` threads that answer reads, and some that take over from those whose source is
- * slow; owns both descriptors from then on, until om_server_stop closes them. `strict`: a read that meets a fault fails with EIO.
- * When it cannot start it returns NULL, sets errno, and leaves the descriptors open.
+ * slow; owns both descriptors from then on, until om_server_stop closes them. `strict`: a read that
+ * meets a fault fails with EIO. When it cannot start it returns NULL, sets errno, and leaves the
+ * descriptors open.
  */
 struct om_server *om_server_start(int device, int peer, uint32_t threads, int strict);
 
