@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * bitmap.c: bitmaps of pages, 64 bits at a time.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* internal.h: what the C files share and Python does not use. */
 #ifndef OLDMEM_INTERNAL_H
 #define OLDMEM_INTERNAL_H

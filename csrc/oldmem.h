@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * oldmem.h: the C functions and structs that Python uses.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* openfiles.c: the open files whose reads C answers; a read holds its file until it is done. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* process.c: system calls of the daemon that Python's standard library lacks. */
 #include "internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * requests.c: what the threads between the kernel and a FUSE library do.
  *

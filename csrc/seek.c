@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * seek.c: where a table has holes, for SEEK_DATA and SEEK_HOLE.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * server.c: starts the threads once, and ends them even when they wait for a request or a source.
  */

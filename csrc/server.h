@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* server.h: what openfiles.c, requests.c, server.c and turn.c share. */
 #ifndef OLDMEM_SERVER_H
 #define OLDMEM_SERVER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * sweep.c: the sweep over struct pages that decides which pages are excluded.
  *

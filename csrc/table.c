@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* table.c: reads a table: finds the row, then copies as the row's kind says. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

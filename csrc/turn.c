@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * turn.c: which thread listens for requests, and what becomes of it when a read takes long.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * verdict.h: the class of one page, from its struct page and the next one.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * window.c: bounded mappings of a file whose pages may fail.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * zero.c: finds the kept pages that hold only zeros; reads each kept page once.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The main job in one session: mount a crash, look at it, copy it, check the copies, unmount.
 
 The crash is synthetic and always the same; ``tests/support/demo_crash.py`` builds it.

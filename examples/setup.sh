@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Sets up oldmemfs on Debian and its relatives: installs system packages, makes a virtual environment
 # in .venv, builds the program into it. Run it again after a change.
 # The arguments go to pip install; "." if there are none. MORE_PACKAGES: further Debian packages.

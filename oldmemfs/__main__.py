@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``python3 -m oldmemfs``."""
 
 from .cli import main

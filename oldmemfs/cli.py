@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command line: reads the arguments, does what they say, prints errors, and exits.
 
 Exit status: 0 success, 1 failure, 2 usage error, 130 after Ctrl-C.

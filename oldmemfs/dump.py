@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Dump: what a source gives: old memory in two address spaces, the header, notes and `vmcore`.
 
 ::

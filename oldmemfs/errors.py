@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The exceptions. Each one also derives from the builtin exception that is most like it, if any.
 
 A message is one line that starts in lower case; it names the file and the offset in hex, and says

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The options of ``-o``: the one table of them, which parser, --help and man page use."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Half-open integer ranges ``[start, end)``, of bytes or of pages, and their arithmetic.
 
 All code uses half-open ranges; ``host.iomem`` converts the inclusive ends of /proc/iomem.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The order of the tests; what is left out on this machine; what they have measured."""
 
 from __future__ import annotations

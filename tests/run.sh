@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Set up and pass the tests: lint, types, sanitizers, unit, property and mount tests.
 #   sh tests/run.sh [--vm|--vm-all] [PYTEST WORDS...]
 # --vm: also crash real kernels in QEMU (minutes); --vm-all: more of them (twice the minutes)

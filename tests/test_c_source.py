@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The C code: clang-format would change nothing, and gcc's static analyzer finds nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A short campaign of damage to the recorded crashes; ``campaign.py`` makes long ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Wrong words and bad input: one clear line, status 1 or 2, no traceback, nothing written."""
 
 from __future__ import annotations

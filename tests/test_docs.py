@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The documents: every file that they name is there, and every command that they show starts."""
 
 from __future__ import annotations
@@ -66,3 +67,23 @@ def test_tools_find_their_modules(tool: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, cwd="/", check=False
     )
     assert "ModuleNotFoundError" not in done.stderr, done.stderr
+
+
+def test_every_source_file_names_its_licence() -> None:
+    """In its first lines; LICENSE and pyproject.toml say the same."""
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert 'license = "MIT"' in (ROOT / "pyproject.toml").read_text()
+    folders = (ROOT / name for name in ("csrc", "docs", "examples", "oldmemfs", "tests"))
+    sources = [
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".sh", ".c", ".h") or path.name == "CMakeLists.txt"
+    ]
+    assert len(sources) > 200
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in sources
+        if "SPDX-License-Identifier: MIT" not in "".join(path.read_text().splitlines()[:4])
+    ]
+    assert silent == []

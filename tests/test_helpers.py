@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Tests share helpers through support/ only: none imports another test, or another room's files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whatever is broken, nothing but an ``OldmemError`` comes out: ``hostile``'s checks, drawn."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Imports point one way: a room stands above every room that it imports."""
 
 from __future__ import annotations

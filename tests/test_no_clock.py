@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """No test depends on how fast the machine is: each file of tests is looked through."""
 
 from __future__ import annotations

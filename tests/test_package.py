@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What one `pip install` brings besides the program: built from an sdist, into a clean place."""
 
 from __future__ import annotations

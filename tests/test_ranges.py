@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Half-open arithmetic against sets of integers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The words of -o for the man page, from the table that the program reads them by.
 
     python options.py OLDMEMFS.8.RST OUT

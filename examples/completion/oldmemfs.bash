@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # bash completion for oldmemfs(8).
 
 _oldmemfs() {

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Let kdump-tools save its dumps through oldmemfs: once, as root, after `apt install kdump-tools`.
 #   oldmemfs --setup-debian [VIEW]      VIEW is saved: vmcore-kern (the kernel's pages only) or vmcore
 #   oldmemfs --setup-debian --remove    take everything out again

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: MIT
 """What the program does besides mounting: --check, --list, --info."""

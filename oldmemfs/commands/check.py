@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``--check``: what this machine has, what it lacks, and how to fix that.
 
 It answers two questions. Can images and saved cores be mounted here? And: in a capture kernel, can

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``--setup-debian``: run the script that lets kdump-tools save its dumps through oldmemfs.
 
 The script is installed beside the program, because what it installs must work without Python.

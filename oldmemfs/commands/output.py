@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Writing to standard output, with its errors: a closed pipe, a full disk."""
 
 from __future__ import annotations

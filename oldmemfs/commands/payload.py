@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``--payload``: exactly what oldmemfs needs at run time, as a folder or a cpio archive.
 
 For an initramfs. Modules are found by tracing: a child mounts a made-up image, reads it, and says

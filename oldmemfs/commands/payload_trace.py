@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a mount imports: run by payload.py, which says what must be importable besides.
 
     payload_trace.py SSL-STUB PATHS ALSO WORK mount|list

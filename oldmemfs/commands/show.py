@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``--list`` and ``--info``: print what a dump has, without mounting it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """FilteredCore: the layout of `vmcore-kern`, an ELF core that has only the kept pages.
 
 ::

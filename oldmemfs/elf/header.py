@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The ELF header and program headers of a crash, read as the kernel reads them.
 
 The blob (elfcorehdr) is what kexec or the first kernel prepared before the crash: an ELF header

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ELF notes: name, type, descriptor, one after the other, each part padded to four bytes.
 
 ::

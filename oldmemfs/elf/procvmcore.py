@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How a capture kernel makes /proc/vmcore of the header blob (fs/proc/vmcore.c), done again here.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The registers of one processor at the crash, from its ELF notes.
 
 ``PrStatus``, of which each architecture has one, says where they are in an ``elf_prstatus`` (the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which pages of a dead kernel's memory are kept at a dump level, and the class of the others.
 
 Python makes tables of where the struct pages of each section lie; ``csrc/sweep.c`` reads them and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Essential memory: pages that every reader of a dump needs, checked after each scan.
 
 These are the symbols in VMCOREINFO, the log, the root of the page tables, and the struct pages. If

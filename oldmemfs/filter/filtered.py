@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Filtered: a dump at a dump level, from the scan to the layout of the file.
 
 kernel -> memory map -> classes -> check of essential memory -> layout; each step may report doubts.

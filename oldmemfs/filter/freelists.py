@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Free lists: the free blocks of memory, for kernels whose free struct pages cannot be recognised.
 
 Since about 3.10 VMCOREINFO says how a free page is marked (NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE),

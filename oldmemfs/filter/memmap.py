@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The memory map: where the struct page of each page frame is.
 
 A list of ``MemMap``, sorted by frame and disjoint, only for frames of memory that can be read::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Rules: what VMCOREINFO says about struct page, as the numbers that C needs to classify pages.
 
 The keys decide, not the kernel's version, with two exceptions that have no key: the widths of two

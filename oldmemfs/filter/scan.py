@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Scan: the page scan of one dump at one level; the first caller of ``result`` runs it.
 
 It runs in that caller's thread, once. Other threads can ask for its progress, or cancel it.

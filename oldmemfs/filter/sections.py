@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Sections: where a kernel's struct pages lie, given to the sweep in batches of bounded size.
 
 The struct pages of a section are one array in virtual addresses. In physical memory its pieces lie

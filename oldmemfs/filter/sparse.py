@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """SPARSEMEM: the sections that a kernel lists in ``mem_section``, and where their struct pages are.
 
 ``mem_section`` is an array of structs; with SPARSEMEM_EXTREME it is an array of pointers to roots,

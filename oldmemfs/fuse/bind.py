@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``-o bind=``: one view's file is also mounted over /proc/vmcore, or over another file.
 
 The bind mount is made by a helper process that is forked before the FUSE mount exists. mount(2) of

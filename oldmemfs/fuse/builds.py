@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Builds: views are built in threads, so that other files are served while requests wait for them.
 
 One thread builds a view, also if several requests wait for it::

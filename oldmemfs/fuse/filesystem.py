@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Filesystem: the handlers of FUSE requests for pyfuse3: names, inodes, attributes, reads, errno.
 
 Every handler raises ``FUSEError`` or nothing, because pyfuse3 ends the mount on any other exception

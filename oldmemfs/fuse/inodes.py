@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The tree of inodes: a file for each view, and the directories that slashes in its name make."""
 
 from __future__ import annotations

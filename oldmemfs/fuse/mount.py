@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Mounting a catalog, serving it, and unmounting."""
 
 from __future__ import annotations

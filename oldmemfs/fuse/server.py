@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Server: a mount made without libfuse, in which C threads answer reads without Python.
 
 ::

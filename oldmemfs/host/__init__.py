@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: MIT
 """What this machine tells (procfs, mounts, command line), and the life of the daemon."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The address of the elfcorehdr blob, from a kernel command line or from the device tree."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The daemon process: going to the background, the OOM killer, and the change of the root."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Opening and reading the files that a dump is made from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Protection of this process's memory from ptrace and core dumps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """/proc/iomem: the running kernel's map of physical addresses.
 
 The file has inclusive ends; this module converts them to half-open ranges.

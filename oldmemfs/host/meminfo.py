@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """/proc/meminfo: how much memory is available on this machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """/proc/self/mountinfo: which mounts are on a path, which device is a tmpfs, and changes of it.
 
 The fields of a line are described in proc_pid_mountinfo(5).

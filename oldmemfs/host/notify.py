@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Messages to systemd (sd_notify) and to syslog. Both are datagrams, and both may be missing."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: MIT
 """The dead kernel: its VMCOREINFO, its virtual memory, its log, and the cause of the crash."""

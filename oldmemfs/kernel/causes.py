@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The causes of kernel crashes: for each a sentence, its panic message and its log lines.
 
 One table, for the messages of kernels 2.6 to 7.x on all architectures; where a message changed,

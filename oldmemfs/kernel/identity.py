@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which machine crashed: the kernel's version line, its command line, the host name, the hardware.
 
 Each is read from memory if VMCOREINFO or the symbol table gives its address, else from the log. A

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The dead kernel's symbol table (kallsyms): names -> addresses.
 
 VMCOREINFO has the addresses of its parts since 6.0 (SYMBOL(kallsyms_names), _num_syms,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Kernel: what is known of the dead kernel, and reads of its virtual addresses.
 
 It is made from VMCOREINFO and checked at once: the release that VMCOREINFO states must be found in

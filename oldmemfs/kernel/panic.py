@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the log says about the crash: the panic, its cause, how it began, and the task to blame.
 
 1. The panic is the last line ``Kernel panic - not syncing``. There is none if an oops itself made

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The lines of a log that show a cause of the crash, and where their last series begins.
 
 The log may be hostile, so the work is bounded: only the first ``_TEXT`` bytes of the newest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The taint of the dead kernel: the mask ``tainted_mask``, whose bits have a letter each.
 
 The table is the kernel's (Documentation/admin-guide/tainted-kernels.rst).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Virtual memory of the dead kernel: the interface of a reader, and a reader with a cache.
 
 A reader returns exactly ``size`` bytes at ``virt`` or raises ``FaultError``. ``Remembered`` keeps

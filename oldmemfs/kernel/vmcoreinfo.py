@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """VMCOREINFO: the text that gives a dump reader the kernel's symbols, sizes and offsets.
 
 Parsing never fails: lines of an unknown form are ignored, and the first of two equal keys counts.

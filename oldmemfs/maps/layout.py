@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Layout: what a file consists of, as extents without gaps from offset 0 on.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Memory: where the bytes at each physical address are read from, as sorted, disjoint runs.
 
 ::

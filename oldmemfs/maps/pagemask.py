@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """PageMask: a bit for each page of memory. The bit is set if the filtered dump has the page.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Plan: a layout and a memory, combined once into one table that C reads a file from."""
 
 from __future__ import annotations

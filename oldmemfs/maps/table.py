@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Table: the sorted rows that C reads bytes by; every read of old memory goes through one.
 
 The rows are contiguous from offset 0. ``tests/test_imports.py`` lists the files that import the C

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The kinds of sources of old memory, in the order in which they are tried.
 
 Each member has a ``NAME`` and ``open(path, options) -> Dump``. It raises ``SourceError`` if the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Building a Dump: from the header blob in memory, or from a file that is an ELF core already."""
 
 from __future__ import annotations

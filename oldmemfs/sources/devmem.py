@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """/dev/mem of a capture kernel: old memory, read through bounded mmaps of it.
 
 If /proc/vmcore exists, `vmcore` has exactly its bytes. They are read from /dev/mem where that can

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An ELF core: a saved vmcore, /proc/vmcore itself, QEMU's dump-guest-memory.
 
 Files are read with pyelftools, by the rules of the ELF specification (e_phoff, PN_XNUM).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Searching a raw image for the header blob, for when elfcorehdr= is not known.
 
 Every multiple of 1 KiB is looked at: each program that writes the blob aligns it to that or more. A

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """In a capture kernel: the header of the crash, from /proc/vmcore or from the blob in memory."""
 
 from __future__ import annotations

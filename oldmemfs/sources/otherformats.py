@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """File formats that oldmemfs cannot read: recognised by their magic, to say what to do instead."""
 
 from __future__ import annotations

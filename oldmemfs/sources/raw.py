@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A raw memory image (a VM's RAM file, a saved /dev/mem), and which address is where in it."""
 
 from __future__ import annotations

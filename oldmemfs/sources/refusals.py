@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which parts of old memory /dev/mem lets us map.
 
 With STRICT_DEVMEM and IO_STRICT_DEVMEM the kernel refuses pages that a resource of the *capture*

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An image on tmpfs: read through mmap where it has data, which takes a third less time per MiB.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The files in the mount, in the order in which the directory lists them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`badpages`: the ranges of memory that could not be read so far."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """View: a file in the mount, and the function that makes its layout when it is first needed."""
 
 from __future__ import annotations

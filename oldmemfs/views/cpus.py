@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`cpu/N/registers` and `cpu/N/prstatus`: the registers that the crash saved for each CPU."""
 
 from __future__ import annotations

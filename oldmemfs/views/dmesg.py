@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`dmesg` and `dmesg.json`: the dead kernel's log; needs only its memory and VMCOREINFO."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The content of `summary`: which kernel crashed, when, why, on which machine, and the files here.
 
 Its pieces are read by others; each of them may be missing. `problems` says what and why.

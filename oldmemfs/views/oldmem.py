@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`oldmem`: physical memory at the crash, file offset = physical address.
 
 ::

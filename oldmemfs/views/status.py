@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`status`: what is mounted, the state of each file, and all warnings."""
 
 from __future__ import annotations

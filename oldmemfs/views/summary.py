@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`summary` and `summary.json`: which kernel crashed, when, why, and the files in the mount.
 
 Each piece may be missing; the text then says what is missing, and why.

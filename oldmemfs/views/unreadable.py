@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The unreadable ranges that reads have met so far: addresses only, never content.
 
 The first one of each view is also a warning. At most ``_MOST`` ranges are listed for a view; the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`vmcore`: the whole dump, byte for byte as the capture kernel's /proc/vmcore."""
 
 from operator import attrgetter

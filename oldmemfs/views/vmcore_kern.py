@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`vmcore-kern`: the kernel's pages only, as an ELF core. `filter-report`: what was left out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`vmcoreinfo`: the text of the dump's VMCOREINFO note."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """--setup-debian is the installed script, with the words that were given."""
 
 from __future__ import annotations

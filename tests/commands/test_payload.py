@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The initramfs payload: alone in a root of its own it mounts, and it is small."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """--list and --info: many dumps, bad ones among them, and output that nobody takes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The filtered ELF core: pieces, gaps, edges, and what no ELF file can hold."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The file of kept pages: what every program that reads ELF cores asks of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Malformed and odd ELF headers, numbered: what fs/proc/vmcore.c of 3.11 to 7.x does with each.
 
 The numbers in the names of the tests count the cases; nothing else refers to them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Notes, whole and hostile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`vmcore`: the kernel's layout of good headers, worked examples and old flavours."""
 
 from __future__ import annotations

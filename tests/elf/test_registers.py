@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Registers by name, with gdb and elfutils as referees where they are installed."""
 
 from __future__ import annotations

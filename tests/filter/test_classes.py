@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The sweep in C against the model in plain Python, for every generation of kernels."""
 
 from __future__ import annotations

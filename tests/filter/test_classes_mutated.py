@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Mutations: struct pages of real crashes patched to every corner, and makedumpfile's verdict.
 
 Both read the same file. The makedumpfile that is installed must be one that knows the kernel.

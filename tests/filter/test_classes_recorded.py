@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Real crashes: page for page what makedumpfile said of them in their own capture kernels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Must-haves: what a dump is nothing without is kept, and looked up a few at a time."""
 
 from __future__ import annotations

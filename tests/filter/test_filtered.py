@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whole dead kernels, filtered: every machine, doubts, must-haves, and scans that are ended."""
 
 from __future__ import annotations

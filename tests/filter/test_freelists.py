@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Free lists: real crashes hold in them what their struct pages mark; and lists that are broken."""
 
 from __future__ import annotations

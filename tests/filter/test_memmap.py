@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The memory map: every model on every architecture, real crashes, and hostile sections."""
 
 from __future__ import annotations

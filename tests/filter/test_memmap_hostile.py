@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Memory maps of kernels that lie: a map of memory that is there, or a reason, in bounded time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which keys of VMCOREINFO turn which rule on, and what is refused."""
 
 from __future__ import annotations

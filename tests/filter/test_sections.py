@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a scan may cost: bounded by the memory that is there, whatever a hostile image claims."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Runs server.c's threads under ThreadSanitizer, then under AddressSanitizer and UBSan.
 #   tests/fuse/sanitize.sh [SECONDS] [CC]
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* server_model.h: what server_stress.c serves, a part of each kind of run, and what it must hold.
  */
 #ifndef SERVER_MODEL_H

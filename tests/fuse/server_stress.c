@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * server_stress.c: server.c's threads with a socket pair in the place of /dev/fuse, for sanitizers.
  *

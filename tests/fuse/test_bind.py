@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A view over another file: bound once it is served, gone with the mount, never a trap."""
 
 from __future__ import annotations

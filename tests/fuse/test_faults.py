@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Faults of the machine around a mount: bad sectors, no space, little memory, a changing image.
 
 Each row of docs/evidence.md's table of faults that nothing else covers.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Hostile images through a mount: each view fails alone, in bounded time and memory, and says why.
 
 A guest can craft its own RAM. Whatever it does, ``vmcore`` is what the header says, ``status``

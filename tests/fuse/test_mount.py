@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The mount, through the real kernel: tools, readers, modes, and every way to end."""
 
 from __future__ import annotations

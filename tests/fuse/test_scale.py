@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Scale: a sparse 16 TiB image with 10,000 RAM ranges and the notes of 4,096 CPUs.
 
 Memory is asserted; tests/tools/bench_read.py measures times.

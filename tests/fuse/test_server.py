@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reads answered in C beside reads answered in Python: the same bytes, and no end that hangs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """64 readers at once, some killed, some mapping: every byte right, nothing left behind.
 
 OLDMEMFS_STRESS_KILLS says how many readers are killed, 50 in a second; some when it says nothing.

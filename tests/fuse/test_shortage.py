@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Few descriptors, little memory, closed standard files: it serves, or says why in one line."""
 
 from __future__ import annotations

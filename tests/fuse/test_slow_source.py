@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A source that is slow, or hangs: everything that does not need it is served, and it can be ended.
 
 What must not wait is done by children with a time limit: an error would be a test that hangs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every form of elfcorehdr= (the kernel's memparse, its sentinels, the device tree)."""
 
 from __future__ import annotations

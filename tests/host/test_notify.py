@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What systemd and the system's log hear of a daemon."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An initramfs is left as systemd leaves it, in a name space of its own: the mount lives on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each architecture, in each of its variants, on its own synthetic dead kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """s390x, ppc64, i386 and ia64: what each does that the others do not."""
 
 from __future__ import annotations

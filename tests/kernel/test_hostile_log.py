@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Logs that page tables make larger than the image: bounded work and memory, and a sentence.
 
 The dead kernel's page tables may show one page at every address of a log of 2 GiB. Each test here

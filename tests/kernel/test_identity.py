@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which machine it was: from memory, from the log, and from whatever is left of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The kernel's own symbol table, in each encoding that there has been."""
 
 from __future__ import annotations

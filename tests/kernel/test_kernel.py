@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The kernel: its reads, its extents, what it proves of itself, and what it refuses."""
 
 from __future__ import annotations

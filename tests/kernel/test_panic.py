@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What kernels die of: for each cause a log as such a kernel prints it, and what is told of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The text ring, and what all generations share."""
 
 from __future__ import annotations

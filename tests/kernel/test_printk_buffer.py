@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The record buffer, whole and broken."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Broken rings of all generations: records and sentences come out, or one of two errors."""
 
 from __future__ import annotations

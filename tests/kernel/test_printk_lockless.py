@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The lockless ring, whole and broken."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A reader that remembers: what it asks for, and how often."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """VMCOREINFO: every form of line, and text that is none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Runs: placing, cutting and reading them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The bitmap of kept pages, its runs, and reads that are masked by it."""
 
 from __future__ import annotations

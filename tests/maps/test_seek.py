@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """SEEK_HOLE and SEEK_DATA equal a model, and no hole is claimed over bytes that are not zero."""
 
 from __future__ import annotations

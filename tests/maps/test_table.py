@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What C reads equals a ten-line model, edges, faults and bad pages included."""
 
 from __future__ import annotations

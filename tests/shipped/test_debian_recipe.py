@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What examples/debian adds to kdump-tools, without a machine: each failure, and the way back."""
 
 from __future__ import annotations

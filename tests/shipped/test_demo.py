@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The demo: its session is always the same, and its checks find every kind of damage."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The dracut module: dracut itself makes an image with it, and what is in it runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The initramfs-tools script, without a machine: whatever fails, the next best is saved."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The recipes of examples/save.md, those that need no other machine, run as they are written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The core_collector of the dracut module, without a machine: each failure."""
 
 from __future__ import annotations

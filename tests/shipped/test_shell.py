@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every shell script: shellcheck has nothing to say, and dash can read it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Headers, notes and what looks like them, in numbers that no machine has: bounded, and said."""
 
 from __future__ import annotations

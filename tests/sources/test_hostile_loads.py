@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """PT_LOADs, many and overlapping: work and memory stay bounded, and what is cut is said."""
 
 from __future__ import annotations

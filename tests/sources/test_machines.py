@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where QEMU's machines put their RAM, by its hw/i386/pc_piix.c, pc_q35.c, microvm.c and virt.c."""
 
 from __future__ import annotations

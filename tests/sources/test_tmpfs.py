@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Images that lie in memory: mapped where they have data, and nowhere else."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: MIT
 """Builders, models and references that several tests share."""

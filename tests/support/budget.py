@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Bounds on what a test costs, in processor time: other work on the machine does not count."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Short ways from an image to the bytes of a view."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ELF notes and the registers that gdb shows of a core."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A whole synthetic dead kernel: page tables, struct pages, VMCOREINFO, and what is true of it.
 
 ``Crash(machine, model, pages={pfn: {"flags": 1}})`` builds it; ``kernel()`` opens it as oldmemfs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The machines that synthetic kernels crash on: numbers of each architecture, stated once more.
 
 Nothing here is taken from ``oldmemfs.kernel.arch``: the two must agree because both are right.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The machines with straight maps, 32 bits or big-endian entries: s390x, ppc64, i386 and ia64."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The ELF header that a synthetic kernel's loader would leave: notes, then memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The memory of a synthetic dead kernel: RAM in a memfd, and page tables written into it."""
 
 from __future__ import annotations

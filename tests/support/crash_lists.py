@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A synthetic kernel's free lists, and a kernel that does not tell how it marks free pages."""
 
 from __future__ import annotations

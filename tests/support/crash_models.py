@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The memory models of a synthetic kernel: where its struct pages are, and who says so."""
 
 from __future__ import annotations

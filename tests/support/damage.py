@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Damage to real recorded crashes: what in them is worth to be hit, with what, and what must hold.
 
 A case is a crash and a number, which chooses the blows (header, notes, page tables, mem_section,

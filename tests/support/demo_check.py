@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the demo's mount gave out, held against what the builder of its crash knows.
 
 Each check returns a line that says what it compared, or raises ``Mismatch`` with the first

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The crash of the demo: a whole synthetic kernel with a log, registers and pages of every kind.
 
 ``DemoCrash`` builds it and knows which page is of which kind; ``demo_check`` holds what a mount

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the kernel of the demo printed: it boots, works for a day, and dies of a NULL pointer."""
 
 from __future__ import annotations

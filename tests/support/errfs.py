@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A file system of one file with I/O errors: ``errfs.py FILE DIRECTORY START-END...``.
 
 It stands in for a disk with bad sectors, where the kernel has no device mapper. FILE appears as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Damage, and what must hold of everything that reads it: an answer, or an ``OldmemError``.
 
 One check for each entry point; its bytes say what is broken, so that hypothesis and a fuzzer draw

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Damaged printk rings: records and sentences come out, or one of two errors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Builders: memory images, header blobs and notes, and a plain model of /proc/vmcore.
 
 ``vmcore_of`` is written from the format's rules alone and shares no code with the package: it is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The pages that the installed makedumpfile keeps of a vmcore."""
 
 from __future__ import annotations

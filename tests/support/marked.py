@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Synthetic kernels whose struct pages say what a test wants, and their dump."""
 
 from __future__ import annotations

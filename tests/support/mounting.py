@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Real mounts for tests: marked, bounded in time, always cleaned up."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A slow model of the sweep over struct pages, and kernels of every key generation to try it on.
 
 Written from the rules of makedumpfile's __exclude_unnecessary_pages (commit b7587f1), page after

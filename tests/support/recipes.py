@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The commands of examples/save.md, to be run as they are written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The recorded real crashes: where they are, their memory, and what their loader said.
 
 OLDMEMFS_GOLDEN names the folder of the sets, else it is ``../shared/golden`` beside the repository.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The recorded crashes as dumps, and the lists of pages that their own capture kernels wrote."""
 
 from __future__ import annotations

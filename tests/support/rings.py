@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The log rings of three generations, written as the kernel writes them, for any machine.
 
 Each builder plays the kernel's allocator, overwriting what is oldest, so what it says still

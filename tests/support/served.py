@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A small core with a part missing, what its views must hold, and a daemon that serves it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A daemon whose source hangs where and when a test wants it to."""
 
 from __future__ import annotations

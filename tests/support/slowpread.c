@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * slowpread.c: a source that hangs, for tests; preloaded into the daemon.
  *

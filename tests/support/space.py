@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Virtual memory of a dead kernel, for tests: regions by address, on any machine."""
 
 from __future__ import annotations

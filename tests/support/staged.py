@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A shell script of examples/, run outside the system that it is for.
 
 The folders that it names (/proc, /etc, ...) are replaced by folders of the test, and the programs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Tests of images that lie in memory need a tmpfs at /dev/shm."""
 
 from __future__ import annotations

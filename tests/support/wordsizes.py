@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A parameter of tests: both word sizes, both byte orders."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Read speed of a mounted vmcore beside its peers, in one run: ratios, nothing asserted.
 
     python3 tests/tools/bench_read.py IMAGE [-o OPTIONS] [--rounds 5] [--peer FILE]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How long the programs that people open dumps with take: on the plain file and on the mount.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Scan rates beside makedumpfile's own "Excluding unnecessary pages", on the same files.
 
 ``python tests/tools/bench_scan.py [GiB]``: the recorded crashes, and synthetic kernels of so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Much damage to real recorded crashes: ``python tests/tools/campaign.py --cases 2000``.
 
 Each finding is shown with the words that run it again. See ``damage``.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """makedumpfile for ``readers.py``: filter a dump once more, and say what was kept of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The programs that people open dumps with, on ``vmcore`` and on ``vmcore-kern``, compared.
 
 ::

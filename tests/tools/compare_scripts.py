@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What ``readers.py`` lets the readers print."""
 
 CRASH = """\

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Fuzz with atheris: ``python tests/tools/fuzz.py TARGET [FOLDER] [libFuzzer's arguments]``.
 
 Each target turns bytes into a wreck; what its check does not expect is a finding. ``core`` and

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Do the tests bite? Changes one module in many small ways (mutmut) and runs the tests that are
 # its own against each change. Prints the score and every change that no test noticed.
 #   sh tests/tools/mutants.sh MODULE...        e.g. filter/essential kernel/arch/paging; without: all that are listed below

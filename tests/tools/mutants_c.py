@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Do the tests bite on the C helper? Small changes to one file of csrc, one after the other.
 
 ``python tests/tools/mutants_c.py FILE TEST...``: FILE in csrc, TESTs as pytest takes them. Each

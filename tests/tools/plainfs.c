@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * plainfs.c: the peer that the benchmark measures against: a libfuse file system in C of a few
  * dozen lines that serves one file, the bytes of another one, by pread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * walk.c: many short reads of one file, as debuggers do them; the benchmark's fastest reader.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What could not be read is listed by its physical address, of a core file too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A view that cannot be built."""
 
 from __future__ import annotations

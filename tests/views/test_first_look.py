@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The first look through a mount: dmesg, registers, summary; each fails alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The first look at real crashes: equal to what other tools printed and print of them."""
 
 from __future__ import annotations

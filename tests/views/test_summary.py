@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the first look shows, of whole crashes and of wrecks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The recorded real crashes: `vmcore` has the sha256 that the kernel's own /proc/vmcore had."""
 
 from __future__ import annotations

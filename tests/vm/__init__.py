@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A real kernel crash in an emulated machine, with oldmemfs mounted in the capture kernel."""
 
 import sys

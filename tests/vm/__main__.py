@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m tests.vm`: crash once, print what was found, keep the crash when asked to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Debian packages: found and fetched by apt in a private folder, unpacked, never installed."""
 
 from __future__ import annotations

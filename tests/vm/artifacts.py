@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A crash kept for later: the dead kernel's memory and the facts that go with it.
 
 ram.img.zst     guest memory from physical 0; what /proc/vmcore does not need is zeroed

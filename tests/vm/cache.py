@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each part of the cache is filled by one process at a time: tests may run side by side."""
 
 from __future__ import annotations

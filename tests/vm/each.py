@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Machines as parameters of a fixture: each with its tests in one process of several."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The two initramfs images: the capture kernel's, and the first kernel's with that one inside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which pages a filter keeps, held against the kernel's own word for each, before and at the crash.
 
 Before: two readings of /proc/kpageflags (``guest.pageflags``). At the crash: the struct pages in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One crash from beginning to end: build, boot, panic, check, and what was found."""
 
 from __future__ import annotations

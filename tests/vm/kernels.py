@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Debian's kernels, unpacked in the cache."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One emulated machine: started, watched until it switches itself off, and its words collected."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The makedumpfile that follows a kernel: Debian's package of it, with libraries of its own suite.
 
 1.7.2 is right up to 6.1. On 6.12 only 1.7.7 and later are: 1.7.6 finds no free page there.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Programs of any suite and architecture: from Debian packages, with libraries and loader."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Install what tests/vm needs beside Python, on Debian and its relatives. Run as root.
 # MORE_PACKAGES: further Debian packages. With RUNLEVEL no service among them is started.
 set -eu

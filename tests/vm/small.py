@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m tests.vm.small [SIZE...]`: in how small a capture kernel the files can be copied.
 
 Nothing but the payload and busybox is in there: a shell mounts, compares `vmcore` with /proc/vmcore

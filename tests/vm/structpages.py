@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a crashed kernel's struct pages say of its pages: /proc/kpageflags as of the crash.
 
 Written from what the kernel's stable_page_flags() does (fs/proc/page.c), page after page, and not

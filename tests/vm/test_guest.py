@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The guest's own tools, on the host: what they compare with must not be wrong itself."""
 
 from __future__ import annotations

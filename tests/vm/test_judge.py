@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The judge of single pages, on recorded crashes: it must accept what is right, and object else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Crash a real kernel in an emulated machine and hold oldmemfs to its promises there.
 
 About two minutes for each crash.

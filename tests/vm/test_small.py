@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The smallest capture kernel that the README names, and a little."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Host programs: which are missing, and how they are run."""
 
 from __future__ import annotations

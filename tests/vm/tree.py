@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The payload's tree, and what an emulated machine needs besides."""
 
 from __future__ import annotations

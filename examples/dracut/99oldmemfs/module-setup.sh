@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: MIT
 # dracut module: the dead kernel's memory as files in a kdump initramfs. Copy this folder to
 # /usr/lib/dracut/modules.d and put `dracut_args --add oldmemfs` into /etc/kdump.conf.
 # oldmemfs is taken from OLDMEMFS_PREFIX, the virtual environment that it is installed in.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # For `core_collector` in /etc/kdump.conf: copy /proc/vmcore, over which oldmemfs has mounted its view.
 #   save-vmcore.sh /proc/vmcore TARGET
 # If oldmemfs is not there, or reading fails, the true /proc/vmcore is saved: filtered by makedumpfile,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The architectures: each has one file here and one entry in ``ARCHES``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """aarch64: the page tables of swapper_pg_dir translate every kernel address.
 
 5.4 moved the linear map from the upper half of the kernel's addresses to the lower half; the tables

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """i386: the page tables of swapper_pg_dir translate every kernel address, lowmem included.
 
 The root is in lowmem, at ``virt - PAGE_OFFSET``. PAGE_OFFSET depends on the configuration and is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ia64 (removed in 6.7): the top three bits of an address are its region.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Machine: the facts that are needed of every machine, also of those without an ``Arch``."""
 
 from __future__ import annotations

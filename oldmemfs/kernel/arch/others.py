@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Machines without an ``Arch``: of their dumps only `vmcore` and the registers are shown."""
 
 from ...elf.header import EM_486, EM_ARM, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_SH

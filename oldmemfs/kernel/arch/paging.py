@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A page table walker for every architecture: each architecture states only numbers.
 
 A walk yields spans: ``[virt, virt + size)`` is at ``phys``; None: not mapped. A large leaf is one

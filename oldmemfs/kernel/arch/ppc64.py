@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ppc64, either byte order: a linear map; page tables, or a list of pieces, for the rest.
 
 ::

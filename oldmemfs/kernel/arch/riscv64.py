@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """riscv64: the page tables of swapper_pg_dir translate every kernel address: sv39, sv48 or sv57.
 
 The root is in the kernel image, which has a mapping of its own since 5.13; before, it was in the

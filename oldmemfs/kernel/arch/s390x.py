@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """s390x: an identity map, and page tables for the rest.
 
 Up to 6.9 a virtual address below high_memory equals the physical one. Since 6.10 they differ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Space: the translation of a dead kernel's virtual addresses, and what it is computed from.
 
 A space is direct maps, each one straight piece of physical memory, and page tables for the rest::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """x86_64: the kernel's page tables translate every kernel address, its image included.
 
 The root is ``init_top_pgt`` (4.13; before, ``init_level4_pgt``); it maps everything also with PTI.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The dead kernel's log, from VMCOREINFO and its virtual memory: one file for each generation.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The record buffer (3.5 .. 5.9, SYMBOL(log_first_idx)): records one after the other, in a ring.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The text ring (before 3.5, SYMBOL(log_end)): the lines of the console in one ring of text.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The lockless ring (5.10 and later, SYMBOL(prb)): descriptors by id, and a ring of texts.
 
 ::

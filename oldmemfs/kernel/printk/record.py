@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The form that logs of all generations are read into: records, and what was skipped.
 
 Records are in the order in which the kernel printed them.

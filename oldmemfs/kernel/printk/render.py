@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 r"""A log as text, as kexec-tools' vmcore-dmesg prints it, and as one JSON object per line.
 
 Text: each record follows its time; newlines inside a record are kept, without indent; every byte

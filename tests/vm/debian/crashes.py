@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A crash of an installed Debian: its disk, its memory and its console."""
 
 from __future__ import annotations

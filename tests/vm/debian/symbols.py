@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m tests.vm.debian.symbols RELEASE`: a Debian kernel's debug symbols, 0.3 GB packed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A stock Debian in an emulated machine: installed by debootstrap, set up as the README says.
 
 The system is made once and kept in the cache; the oldmemfs under test is installed into a copy of

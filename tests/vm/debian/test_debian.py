@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A stock Debian panics, saves the dump through oldmemfs and reboots, in each way that it can.
 
 What was saved is compared with the view that oldmemfs gives of the machine's memory on the host.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Real crashes of other architectures than the host's.
 
 QEMU emulates the machine, a busybox shell is all that runs in it. Its memory stays behind, and what

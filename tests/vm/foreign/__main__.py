@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m tests.vm.foreign [TARGET...]`: crash machines of other architectures, and check."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Two initramfs are built, the machine is started, and it crashes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 # The capture kernel's life: the truth goes to three disks. vda: a tar of what is small; vdb:
 # /proc/vmcore; vdc: what makedumpfile makes of it, one dump a slot.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The checks of the files, each against a copy that another program made.
 
 Each check answers with what it has seen, and raises AssertionError.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A machine that has crashed: its memory, and what its capture kernel wrote to disks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 # The first kernel's life: fill memory, load the capture kernel, crash on the last processor.
 fail() {

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# SPDX-License-Identifier: MIT
 # shellcheck shell=dash
 # Where there is no Python: a shell's surroundings, then the life of one of both kernels.
 /bin/busybox mkdir -p /proc /sys /dev /tmp

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The checks of single pages: which are kept, and with which bytes."""
 
 from __future__ import annotations

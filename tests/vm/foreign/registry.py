@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The checks by name, and which targets go without one."""
 
 from __future__ import annotations

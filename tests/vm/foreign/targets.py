@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The table: which kernels of which architectures crash, and in what machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Real crashes of other architectures: what oldmemfs on this host makes of their memory.
 
 About a minute each; an architecture whose emulator is not installed is skipped.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How fast the mounted `vmcore` is, as a ratio to /proc/vmcore read the same way, same run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The capture kernel's life: mount oldmemfs, check everything, measure, unmount, switch off."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What must hold of a mounted oldmemfs, given the dead kernel's memory."""
 
 from __future__ import annotations

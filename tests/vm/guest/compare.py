@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Two files compared byte for byte, by reads of a chosen size."""
 
 from __future__ import annotations

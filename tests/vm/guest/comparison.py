@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`vmcore-kern` page by page, beside a set of kept pages and the bytes of /proc/vmcore."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The oldmemfs process inside the capture kernel: found, weighed, and seen to end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The first kernel's life: fill memory, load the capture kernel, crash."""
 
 from __future__ import annotations

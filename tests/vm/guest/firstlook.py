@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The log, the registers and the summary, against the crash that was made and other tools."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`vmcore-kern` against makedumpfile, the dead kernel's own word, and its users' memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The first kernel's own word for each page: /proc/kpageflags, the moment before it crashed.
 
 It is read twice, into huge pages of the first kernel's user. The capture kernel is told where they

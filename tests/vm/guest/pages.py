@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Pages of known contents at known physical addresses, told to the capture kernel's command line.
 
 A marked page holds its own physical address, 512 times. All other pages of the marked areas begin

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What other tools say of the same crash, run here: makedumpfile and vmcore-dmesg."""
 
 from __future__ import annotations

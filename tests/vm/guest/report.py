@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The machine's word to the host: one JSON object per line on the second serial port."""
 
 from __future__ import annotations

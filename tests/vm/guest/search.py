@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The users' pattern, looked for in a whole file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 # The small capture kernel's life: mount, look, read both cores, unmount, switch off.
 exec >/dev/ttyS1 2>&1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The program headers of /proc/vmcore, read with nothing but struct."""
 
 from __future__ import annotations
