@@ -48,13 +48,13 @@ struct om_server {
     struct om_openfiles files;
     pthread_mutex_t lock; /* turn.c's: of `taken` and `watched` */
     pthread_cond_t free, stir;
-    int taken;           /* a worker has the turn: it listens, and answers what it hears */
-    int watched;         /* another one watches it */
-    atomic_int asleep;   /* ... and sleeps, because no requests come */
+    int taken;           /* 1: a worker has the turn: it reads requests and answers them */
+    int watched;         /* 1: another worker watches that one */
+    atomic_int asleep;   /* 1: the watcher sleeps, because no requests come */
     atomic_uint waiting; /* workers that wait for the turn, the watcher among them */
     atomic_uint_fast64_t numbered; /* requests that were begun */
     atomic_uint_fast64_t busy;     /* the request that the one with the turn is at; 0: none */
-    int crowded;  /* the turn's: for how many long reads more to let the next one listen */
+    int crowded;  /* for so many more long reads another worker listens meanwhile */
     int parallel; /* there is more than one CPU */
     pthread_t replier;
     unsigned char *reply;
@@ -82,8 +82,8 @@ int om_turn_take(struct om_server *server);
 void om_turn_give(struct om_server *server);
 
 /*
- * Between these two the one with the turn is at a request; `share`: whoever comes back meanwhile
- * may take the turn. om_turn_keep returns 0 when somebody has taken it.
+ * The worker that has the turn calls om_turn_busy before it handles a request and om_turn_keep
+ * after it. `share`: another worker may take the turn meanwhile. om_turn_keep returns 0 if one did.
  */
 uint64_t om_turn_busy(struct om_server *server, int share);
 int om_turn_keep(struct om_server *server, uint64_t busy);

@@ -96,7 +96,7 @@ def _sparse(kernel: Kernel, size: int, symbol: int) -> list[MemMap]:
 
 
 def _flat(kernel: Kernel, size: int, symbol: int) -> list[MemMap]:
-    """One array; ``contig_page_data``, where it is exported, says where it ends."""
+    """One array, up to the end of memory or, if exported, the end that contig_page_data gives."""
     first, end = kernel.space.first_pfn, _max_pfn(kernel)
     node = kernel.info.symbol("contig_page_data")
     if node is not None and (span := _node_span(kernel, node)):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .classes import Watch
     from .filtered import Filtered
 
-_TELL_AFTER = 2.0  # seconds between two progress messages in the log; a short scan writes none
+_REPORT_AFTER = 2.0  # seconds between two progress messages in the log; a short scan writes none
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +59,7 @@ class Scan:
         self._watch = Watch()
         if self._cancelled:
             self._watch.cancel()
-        with self._telling():
+        with self._reporting():
             return filtered(dump.kernel, dump.header, dump.notes, self.level, self._watch)
 
     @property
@@ -82,17 +82,17 @@ class Scan:
         return f"scanning pages: {share}% done"
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _reporting(self) -> Iterator[None]:
         over = threading.Event()
 
-        def tell() -> None:
-            while not over.wait(_TELL_AFTER):
+        def report() -> None:
+            while not over.wait(_REPORT_AFTER):
                 _log.warning("vmcore-kern: %s", self.progress())
 
-        teller = threading.Thread(target=tell, daemon=True)
-        teller.start()
+        reporter = threading.Thread(target=report, daemon=True)
+        reporter.start()
         try:
             yield
         finally:
             over.set()
-            teller.join()
+            reporter.join()

@@ -56,7 +56,7 @@ def addresses(virtual: Virtual, info: Vmcoreinfo, names: Collection[str]) -> dic
     if _TRIAL not in found:
         raise FormatError(f"the symbol table has no {_TRIAL}, so it is not valid")
     mask = (1 << 8 * table.word) - 1
-    for address in _readings(table, info):
+    for address in _meanings(table, info):
         if address(found[_TRIAL]) & mask == stext:
             return {name: address(found[name]) & mask for name in names if name in found}
     raise FormatError(f"no known form of the symbol table puts {_TRIAL} at {stext:#x}")
@@ -132,7 +132,7 @@ def _pieces(table: Remembered, virt: int) -> Iterator[bytes]:
         virt += len(piece)
 
 
-def _readings(table: Remembered, info: Vmcoreinfo) -> Iterator[Callable[[int], int]]:
+def _meanings(table: Remembered, info: Vmcoreinfo) -> Iterator[Callable[[int], int]]:
     """The known meanings of an entry: functions from a symbol's number to its address."""
     absolute = info.symbol("kallsyms_addresses")
     if absolute is not None:
