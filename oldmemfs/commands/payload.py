@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """``--payload``: exactly what oldmemfs needs at run time, as a folder or a cpio archive.
 
-For an initramfs. Modules are found by tracing: a child mounts a made-up image, reads it, and says
-what it has imported. Everything of Python's goes to /usr/lib/oldmemfs, so that it meets no other
-Python; system libraries keep their paths.
+It is for an initramfs. The Python modules are found by tracing: a child process mounts a small test
+image, reads it, and prints which modules it has imported. Python and its modules go to
+/usr/lib/oldmemfs, so that they cannot collide with another Python in the initramfs; system
+libraries keep their paths.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _LOADER_LINE = re.compile(r"^\s*(?P<path>/\S*/ld\S*) \(", re.MULTILINE)
 _COMPRESSORS = {
     ".cpio": "cat",
     ".zst": "zstd -q -19 -T0 -c",
-    ".xz": "xz -9e --check=crc32 -c",  # the one check that the kernel knows
+    ".xz": "xz -9e --check=crc32 -c",  # the kernel's xz decoder knows no other check
 }
 
 _LAUNCHERS = {
@@ -51,7 +52,7 @@ exec /{PYTHON} -I -S "$@"
     "usr/bin/oldmemfs": f"""#!/bin/sh
 exec /{HOME}/python -m oldmemfs "$@"
 """,
-    # mount(8) looks for this one; the program knows it by its name.
+    # mount(8) looks for this program; oldmemfs recognises it by argv[0].
     "usr/sbin/mount.oldmemfs": f"""#!/bin/sh
 exec /{HOME}/python -c 'import sys
 sys.argv[0] = "mount.oldmemfs"
@@ -60,7 +61,8 @@ sys.exit(main())' "$@"
 """,
 }
 
-# trio imports ssl and names its classes; oldmemfs opens no such connection. It saves OpenSSL.
+# The module ssl of the payload. trio imports ssl and refers to its classes, but oldmemfs never uses
+# them; so OpenSSL can be left out.
 SSL = '''"""Stands in for ssl, which trio imports and oldmemfs never uses."""
 
 
@@ -70,25 +72,28 @@ def __getattr__(name):
     return type(name, (Exception,), {})
 '''
 
-# What -S leaves out at run time.
+# Modules that Python does not import at run time, because it is started with -S; and ssl.
 _SITE = re.compile(
     r"__main__$|site$|sitecustomize$|usercustomize$|_distutils_hack|_editable|__editable|ssl$"
 )
 
 
 class _Parser(argparse.ArgumentParser):
-    """A usage error is one line, as those of the rest of the program."""
+    """An ``ArgumentParser`` that raises ``UsageError``, so that the message is one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"--payload: {message}; see oldmemfs --payload --help")
 
 
 class PayloadError(OldmemError):
-    """Something is missing here."""
+    """The payload cannot be made: a file is missing on this system, or a program failed."""
 
 
 def need(program: str) -> Path:
-    """Where a program is, wrappers in PATH aside."""
+    """The path of a program. The system's folders are searched before $PATH.
+
+    Raises ``PayloadError`` if it is in neither.
+    """
     found = shutil.which(program, path=_PATH) or shutil.which(program)
     if found is None:
         raise PayloadError(f"{program}: not found")
@@ -96,7 +101,7 @@ def need(program: str) -> Path:
 
 
 def run(command: Sequence[str | Path], **more: object) -> str:
-    """A program's output; its failure is ours."""
+    """The standard output of a program. Raises ``PayloadError`` if its exit status is not 0."""
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
     if done.returncode != 0:
@@ -105,7 +110,10 @@ def run(command: Sequence[str | Path], **more: object) -> str:
 
 
 class Tree:
-    """A folder that becomes a root: files are put in, shared libraries follow by themselves."""
+    """A folder that becomes a root file system.
+
+    The shared libraries that an added program needs are added with it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -116,25 +124,28 @@ class Tree:
                 (root / folder).symlink_to(f"usr/{folder}")
 
     def write(self, inside: str, data: bytes | str, mode: int = 0o644) -> None:
-        """A file of these bytes."""
+        """Add a file with these bytes at the path ``inside`` the tree."""
         target = self.root / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data.encode() if isinstance(data, str) else data)
         target.chmod(mode)
 
     def link(self, inside: str, to: str) -> None:
-        """A symbolic link, unless something has the name."""
+        """Add a symbolic link at ``inside``, unless the name exists already."""
         if not os.path.lexists(self.root / inside):
             (self.root / inside).symlink_to(to)
 
     def program(self, name: str, *, aliases: tuple[str, ...] = (), folder: str = "usr/bin") -> None:
-        """A program of this system, with what it is linked to, and its other names."""
+        """Add a program of this system with its shared libraries, and links to it as aliases."""
         self.binary(need(name).resolve(), f"{folder}/{name}")
         for alias in aliases:
             self.link(f"{folder}/{alias}", name)
 
     def binary(self, source: Path, inside: str) -> None:
-        """A program or an extension module, stripped, with the libraries it is linked to."""
+        """Add an ELF file, stripped, and the shared libraries that ldd lists for it.
+
+        Raises ``PayloadError`` if one of them is not found.
+        """
         target = self.root / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
@@ -145,14 +156,17 @@ class Tree:
         done = subprocess.run(["ldd", str(source)], capture_output=True, text=True, check=False)
         if "not found" in done.stdout:
             raise PayloadError(f"{source}: {done.stdout.strip()}")
-        if done.returncode == 0:  # else a static program
+        if done.returncode == 0:  # ldd fails for a static program
             for found in _LIBRARY_LINE.finditer(done.stdout):
                 self._library(Path(found["path"]), found["name"])
             for found in _LOADER_LINE.finditer(done.stdout):
                 self._library(Path(found["path"]), Path(found["path"]).name)
 
     def library(self, name: str) -> None:
-        """A library that is only opened at run time, so that ldd does not show it."""
+        """Add a library that is loaded with dlopen(3), which ldd does not list.
+
+        Raises ``PayloadError`` if the dynamic loader does not know it.
+        """
         table = run([need("ldconfig"), "-p"])
         found = re.search(rf"^\s*{re.escape(name)} \(.*64.*\) => (\S+)$", table, re.MULTILINE)
         if found is None:
@@ -160,7 +174,7 @@ class Tree:
         self._library(Path(found[1]), name)
 
     def _library(self, path: Path, name: str) -> None:
-        """A system's library stays where the loader looks; a Python's own comes into our folder."""
+        """Add a library: at its own path if that is a system folder, else in ``HOME``/lib."""
         if path in self._linked:
             return
         self._linked.add(path)
@@ -169,7 +183,7 @@ class Tree:
         self.binary(path.resolve(), f"{HOME}/lib/{name}" if own else str(plain).lstrip("/"))
 
     def pack(self, target: Path, compressor: str) -> None:
-        """The tree as an initramfs."""
+        """Write the tree to ``target`` as a cpio archive, through the command ``compressor``."""
         names = "".join(f"{path.relative_to(self.root)}\n" for path in sorted(self.root.rglob("*")))
         cpio = [str(need("cpio")), "--quiet", "-o", "-H", "newc", "-R", "0:0"]
         with target.open("wb") as out, tempfile.TemporaryFile() as plain:
@@ -179,7 +193,11 @@ class Tree:
 
 
 def trace(*, also: Iterable[str] = (), paths: Iterable[Path] = ()) -> list[tuple[str, Path, bool]]:
-    """Every module that a mount imports, and that ``also`` import: name, file, is it a package."""
+    """Every module that a mount imports, and those of ``also``: (name, file, is a package).
+
+    ``paths`` are put first in sys.path. All of oldmemfs's modules are imported; then an image is
+    mounted, or, without root or /dev/fuse, listed.
+    """
     can_mount = os.getuid() == 0 and os.access("/dev/fuse", os.R_OK | os.W_OK)
     with tempfile.TemporaryDirectory(prefix="oldmemfs-payload-") as work:
         program: list[str | Path] = [
@@ -207,12 +225,12 @@ def _module(tree: Tree, name: str, file: Path, is_package: bool) -> None:
 
 
 def gather(tree: Tree, *, also: Iterable[str] = (), paths: Iterable[Path] = ()) -> None:
-    """Python, the modules, libfuse3, `oldmemfs`, `mount.oldmemfs`, `mount.fuse3` and a shell."""
+    """Put into ``tree``: Python, the modules, libfuse3, oldmemfs, the mount helpers, a shell."""
     for name, file, is_package in trace(also=also, paths=paths):
         _module(tree, name, file, is_package)
         if name == "oldmemfs":
             _module(tree, "oldmemfs.__main__", file.with_name("__main__.py"), is_package=False)
-    # Python knows its library by this file; it has the code in itself.
+    # Python finds its library folder by os.pyc in it, but imports os from inside the executable.
     _module(tree, "os", Path(sysconfig.get_path("stdlib"), "os.py"), is_package=False)
     (tree.root / LIBRARY / "lib-dynload").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
@@ -220,7 +238,7 @@ def gather(tree: Tree, *, also: Iterable[str] = (), paths: Iterable[Path] = ()) 
         stub.write_text(SSL)
         _module(tree, "ssl", stub, is_package=False)
     tree.binary(Path(sys.executable).resolve(), PYTHON)
-    tree.library("libgcc_s.so.1")  # opened by the C library when a thread ends
+    tree.library("libgcc_s.so.1")  # the C library loads it in pthread_exit
     for inside, text in _LAUNCHERS.items():
         tree.write(inside, text, 0o755)
     tree.program("mount.fuse3", aliases=("mount.fuse",), folder="usr/sbin")
@@ -229,7 +247,10 @@ def gather(tree: Tree, *, also: Iterable[str] = (), paths: Iterable[Path] = ()) 
 
 
 def fuse_module(tree: Tree, release: str) -> None:
-    """fuse.ko of a kernel, where it is one; an initramfs of a kernel without modules needs none."""
+    """Put fuse.ko of the kernel ``release`` into ``tree``, if FUSE is a module there.
+
+    Raises ``PayloadError`` if this system has no modules of that kernel.
+    """
     folder = Path("/lib/modules", release)
     if not folder.is_dir():
         raise PayloadError(f"{folder}: no modules of kernel {release}")
@@ -240,14 +261,17 @@ def fuse_module(tree: Tree, release: str) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Gather it; the exit status."""
+    """Run ``--payload`` with the arguments ``words``; returns 0.
+
+    Raises ``PayloadError`` or ``UsageError``.
+    """
     parser = _Parser(prog="oldmemfs --payload", description=_SAYS)
     parser.add_argument(
         "target", metavar="OUT", type=Path, help="a folder, or NAME.cpio, .cpio.zst, .cpio.xz"
     )
     parser.add_argument("--kernel", metavar="RELEASE", help="add that kernel's fuse.ko")
     parser.add_argument("--also", metavar="MODULE", action="append", default=[],
-                        help="a Python module to be there as well")  # fmt: skip
+                        help="another Python module to put in")  # fmt: skip
     options = parser.parse_args(words)
     packed = options.target.suffix in _COMPRESSORS
     try:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What a mount imports: run by payload.py, which says what must be importable besides.
+"""A program that payload.py runs: mounts a small image and prints which modules were imported.
 
     payload_trace.py SSL-STUB PATHS ALSO WORK mount|list
 
-Prints, as JSON, every module that came from a file: name, file, whether it is a package.
+PATHS and ALSO are JSON lists: folders for sys.path, and more modules to import. WORK is an empty
+folder. Prints a JSON list of [name, file, is a package] for every module that came from a file.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import threading
 import time
 import types
 
-BLOB = 0x1000  # where the made-up image has its ELF header
+BLOB = 0x1000  # address of the ELF header in the image
 OPTIONS = "ram=0-8000@0,elfcorehdr=0x1000,notes=skip,arch=any"
 
 
 def without_openssl(stub: str) -> None:
-    """As in the payload: a stub for ssl, and Python's own hashes."""
+    """Replace ssl by the stub, and OpenSSL's hashes by Python's own, as in the payload."""
     module = sys.modules["ssl"] = types.ModuleType("ssl")
     exec(stub, module.__dict__)
     for name in ("_ssl", "_hashlib"):
@@ -33,7 +34,7 @@ def without_openssl(stub: str) -> None:
 
 
 def image(path: str) -> None:
-    """A page of memory and the header that says so."""
+    """Write a memory image with one page of memory and its ELF header to ``path``."""
     ident = b"\x7fELF\2\1\1"
     header = struct.pack("<16sHHIQQQIHHHHHH", ident, 4, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     load = struct.pack("<IIQQQQQQ", 1, 7, 0x4000, 0, 0x4000, 0x1000, 0x1000, 0)
@@ -44,26 +45,27 @@ def image(path: str) -> None:
 
 
 def visit(mountpoint: str) -> None:
-    """List and read the mount once it is there, then end it."""
+    """Wait for the mount, list and read its files, then end this process by SIGTERM."""
     mounted = False
     while not mounted:
         time.sleep(0.01)
         with open("/proc/self/mountinfo") as mounts:
             mounted = any(line.split()[4] == mountpoint for line in mounts)
-    # No cwd=: this process must not wait for its own mount, and it does between fork and exec.
+    # The shell does the cd: with cwd= this process would do it between fork and exec, and would
+    # wait for an answer from its own mount.
     look = 'cd "$0" && ls -l && cat vmcore status'
     subprocess.run(["sh", "-c", look, mountpoint], stdout=subprocess.DEVNULL)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
-    """Import, mount, tell."""
+    """Import, mount, and print the modules."""
     stub, paths, also, work, session = sys.argv[1:]
     without_openssl(stub)
     sys.path[:0] = json.loads(paths)
     for name in json.loads(also):
         importlib.import_module(name)
-    # By name, since this is no part of the program but one that runs it.
+    # By name: this file is a program of its own, and not imported as a part of the package.
     package = importlib.import_module("oldmemfs")
     for module in pkgutil.walk_packages(package.__path__, "oldmemfs."):
         if not module.name.endswith((".__main__", ".payload", ".payload_trace")):
@@ -79,7 +81,7 @@ def main() -> None:
         cli = sys.modules["oldmemfs.cli"]
         status = cli.run(cli.read_arguments("oldmemfs", words))
     if status and session == "mount":
-        sys.exit("the made-up image could not be mounted")
+        sys.exit("the test image could not be mounted")
     found = []
     for name, imported in list(sys.modules.items()):
         spec = getattr(imported, "__spec__", None)
