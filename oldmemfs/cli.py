@@ -247,7 +247,8 @@ def _run(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except ImportError as error:  # for instance a shared library that finds not enough memory
+    # A shared library that finds not enough memory; CPython's import then raises SystemError, too.
+    except (ImportError, SystemError) as error:
         print(f"oldmemfs: cannot load a module: {error}", file=sys.stderr)
         return 1
     except Exception as error:

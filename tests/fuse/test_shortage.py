@@ -217,8 +217,7 @@ def test_a_scan_is_tried_again_after_a_shortage(monkeypatch: pytest.MonkeyPatch)
     dump = cast("Any", SimpleNamespace(kernel=kernel, header=nothing, notes=b""))
     scan = Scan(31)
     with monkeypatch.context() as patch:
-        patch.setattr(filtered, "memory_map", lambda _: pagemask.PageMask([], 12))
-        patch.setattr(pagemask, "_spare_memory", lambda: -1)
+        patch.setattr(filtered, "memory_map", lambda _: pagemask.PageMask([], 12, spare=-1))
         with pytest.raises(ShortageError, match="are left"):
             scan.result(dump)
     assert not scan.finished

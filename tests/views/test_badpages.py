@@ -75,4 +75,4 @@ def test_the_start_says_what_the_missing_ones_do(
 ) -> None:
     truncated(tmp_path, 0x2000)
     done = run(*OLDMEMFS, "--list", str(tmp_path / "core"), *options)
-    assert f"there are 0x2000; the missing ones {word}\n" in done.stderr
+    assert f"bytes, it has 0x2000; the missing ones {word}\n" in done.stderr
