@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every supported Python that is here: install from source, run the demo. Others are skipped."""
 
 from __future__ import annotations
