@@ -32,6 +32,36 @@ int om_fault_add(struct om_faults *faults, uint64_t offset, uint64_t size);
 uint64_t om_window_copy(struct om_windows *windows, const struct om_row *row, uint64_t at,
                         void *buf, uint64_t size, uint64_t *bad);
 
+/*
+ * Bytes of a window that are used where they lie, by a writev(2) say: nobody unmaps them until
+ * om_window_drop.
+ */
+struct window;
+struct om_hold {
+    struct window *window;
+    const unsigned char *from;
+};
+
+/* Whether the kernel can pin the pages of these mappings: those of a regular file, not /dev/mem's.
+ */
+int om_windows_pinnable(const struct om_windows *windows);
+
+/*
+ * Up to `size` bytes of row's fd from file offset `at`, held in a window; each page was touched,
+ * so it is there now. Returns how many; 0, and nothing is held, when the page at `at` cannot be
+ * read or all windows are in use.
+ */
+uint64_t om_window_hold(struct om_windows *windows, const struct om_row *row, uint64_t at,
+                        uint64_t size, struct om_hold *hold);
+void om_window_drop(struct om_windows *windows, const struct om_hold *hold);
+
+/*
+ * table.c. How much of [offset, offset + size), which the table has, lies in one row and is given
+ * alike by its mask. *row is that row; NULL where the mask leaves the bytes out.
+ */
+uint64_t om_stretch(const struct om_table *table, uint64_t offset, uint64_t size,
+                    const struct om_row **row);
+
 /* Maps in advance what om_window_copy of [at, at + size) will need. */
 void om_window_ahead(struct om_windows *windows, const struct om_row *row, uint64_t at,
                      uint64_t size);

@@ -64,9 +64,11 @@ struct om_table {
  * window.c. Makes an empty cache of up to `count` mappings; NULL when there is no memory for it. A
  * read at a new place maps `least` bytes around it, a sequential read maps more each time, up to
  * `size`; both are powers of two. `words`: copy with aligned 64-bit loads only (arm64 maps old
- * memory as Device memory).
+ * memory as Device memory). `pinnable`: the mappings are of a regular file, whose pages the kernel
+ * can take for a reply where they lie; it cannot take those of /dev/mem.
  */
-struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count, int words);
+struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count, int words,
+                                  int pinnable);
 
 /* Unmaps and frees `windows` (NULL is allowed); no thread may be reading through it. */
 void om_windows_free(struct om_windows *windows);
@@ -253,10 +255,12 @@ int om_server_ended(const struct om_server *server);
 
 /*
  * Makes the server answer reads of the file handle `handle` from `table`, until om_server_close.
- * `node` is the inode number for om_unreadable. Returns 0, -ENOMEM, or -EEXIST for a known handle.
+ * `node` is the inode number for om_unreadable. `backing` is a descriptor of a regular file that
+ * has the same bytes, or -1: the kernel then reads that file itself, where it can (passthrough.c).
+ * Returns 0, -ENOMEM, or -EEXIST for a known handle.
  */
 int om_server_open(struct om_server *server, uint64_t handle, uint64_t node,
-                   const struct om_table *table);
+                   const struct om_table *table, int backing);
 
 /* Forgets `handle`; returns only when no thread uses its table any more. */
 void om_server_close(struct om_server *server, uint64_t handle);

@@ -39,7 +39,7 @@ static struct om_file **place_of(struct om_openfiles *files, uint64_t handle)
 }
 
 int om_server_open(struct om_server *server, uint64_t handle, uint64_t node,
-                   const struct om_table *table)
+                   const struct om_table *table, int backing)
 {
     struct om_openfiles *files = &server->files;
     struct om_file *file = calloc(1, sizeof *file);
@@ -48,14 +48,17 @@ int om_server_open(struct om_server *server, uint64_t handle, uint64_t node,
     file->handle = handle;
     file->node = node;
     file->table = table;
+    file->backing = om_passthrough_open(server, backing);
     pthread_mutex_lock(&files->lock);
     struct om_file **place = place_of(files, handle);
     int taken = *place != NULL;
     if (!taken)
         *place = file;
     pthread_mutex_unlock(&files->lock);
-    if (taken)
+    if (taken) {
+        om_passthrough_close(server, file->backing);
         free(file);
+    }
     return taken ? -EEXIST : 0;
 }
 
@@ -71,6 +74,8 @@ void om_server_close(struct om_server *server, uint64_t handle)
             pthread_cond_wait(&files->dropped, &files->lock);
     }
     pthread_mutex_unlock(&files->lock);
+    if (file)
+        om_passthrough_close(server, file->backing);
     free(file);
 }
 

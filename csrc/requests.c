@@ -2,7 +2,7 @@
 /*
  * requests.c: what the threads between the kernel and a FUSE library do.
  *
- *   kernel --/dev/fuse--> worker --FUSE_READ of an open file--> copy, writev --> kernel
+ *   kernel --/dev/fuse--> worker --FUSE_READ of an open file--> copy or hold, writev --> kernel
  *                           |
  *                           +--everything else--> peer: library --> replier --> kernel
  *
@@ -25,8 +25,9 @@
 #include <unistd.h>
 
 #define LONG_READ (64u << 10)
-#define CROWDED 64        /* long reads for which a crowd is remembered */
-#define MAX_WRITE OM_PAGE /* nobody writes, but the kernel demands room for it */
+#define LEAST_HELD (16u << 10) /* below, a copy costs less than to hold and touch the pages */
+#define CROWDED 64             /* long reads for which a crowd is remembered */
+#define MAX_WRITE OM_PAGE      /* nobody writes, but the kernel demands room for it */
 
 /* A failure is not an error here: ENOENT, the request was given up; ENODEV, the mount is gone. */
 static void write_reply(const struct om_server *server, uint64_t unique, int error,
@@ -46,6 +47,59 @@ static void wake_python(const struct om_server *server)
     (void)written;
 }
 
+/* One more piece of the reply; it joins the one before where it goes on behind it. */
+static void add_part(struct om_reply *reply, const unsigned char *from, uint64_t size)
+{
+    struct iovec *last = &reply->parts[reply->count];
+    if (reply->count > 0 && (unsigned char *)last->iov_base + last->iov_len == from) {
+        last->iov_len += size;
+        return;
+    }
+    reply->parts[++reply->count] = (struct iovec){(void *)(uintptr_t)from, size};
+}
+
+/*
+ * The bytes from `offset` on, held where a mapping has them: the kernel then copies them once, from
+ * there to the reader. 0 when they are elsewhere, or too few; *size is then how many to copy.
+ *
+ * A held page was touched, so the kernel can pin it. If the file is cut short in the moment
+ * between, the whole read fails with EIO; it never gives wrong bytes.
+ */
+static uint64_t hold(struct om_reply *reply, const struct om_table *table, uint64_t offset,
+                     uint64_t *size)
+{
+    const struct om_row *row;
+    uint64_t part = om_stretch(table, offset, *size, &row);
+
+    if (reply->held == OM_PARTS_MAX || reply->count + 1 >= OM_PARTS_MAX)
+        return 0;
+    *size = part;
+    if (!row || row->kind != OM_WINDOW || part < LEAST_HELD)
+        return 0;
+    struct om_hold *held = &reply->holds[reply->held];
+    part = om_window_hold(table->windows, row, row->at + (offset - row->start), part, held);
+    if (part > 0) {
+        add_part(reply, held->from, part);
+        reply->held++;
+    }
+    return part;
+}
+
+static uint64_t table_size(const struct om_table *table)
+{
+    const struct om_row *end = table->rows + table->count;
+    return table->count ? end[-1].start + end[-1].size : 0;
+}
+
+static void write_parts(const struct om_server *server, uint64_t unique, struct om_reply *reply,
+                        uint64_t size)
+{
+    struct fuse_out_header out = {.len = (uint32_t)(sizeof out + size), .unique = unique};
+    reply->parts[0] = (struct iovec){&out, sizeof out};
+    ssize_t written = writev(server->device, reply->parts, (int)reply->count + 1);
+    (void)written; /* as in write_reply */
+}
+
 /* Answers a read of a file that is registered; 0 when it is not. */
 static int answer(struct om_worker *worker, const struct fuse_in_header *in,
                   const struct fuse_read_in *wanted)
@@ -56,11 +110,23 @@ static int answer(struct om_worker *worker, const struct fuse_in_header *in,
     if (!file)
         return 0;
 
-    uint64_t done = 0, part = 1;
-    int error = 0;
-    while (done < wanted->size && part > 0) {
-        part = om_read(file->table, wanted->offset + done, worker->data + done, wanted->size - done,
-                       &worker->faults);
+    const struct om_table *table = file->table;
+    struct om_reply *reply = &worker->reply;
+    uint64_t end = table_size(table), done = 0, part = 1;
+    uint64_t size = wanted->offset < end ? end - wanted->offset : 0;
+    int error = 0, holds = wanted->size >= LEAST_HELD && om_windows_pinnable(table->windows);
+
+    if (size > wanted->size)
+        size = wanted->size;
+    reply->count = reply->held = 0;
+    while (done < size && part > 0) {
+        uint64_t copied = size - done;
+        if (holds && (part = hold(reply, table, wanted->offset + done, &copied)) > 0) {
+            done += part;
+            continue;
+        }
+        part = om_read(table, wanted->offset + done, worker->data + done, copied, &worker->faults);
+        add_part(reply, worker->data + done, part);
         done += part;
         if (atomic_load(&server->stopping)) { /* the source was given up: these are not zeros */
             error = -EIO;
@@ -72,9 +138,14 @@ static int answer(struct om_worker *worker, const struct fuse_in_header *in,
             error = server->strict ? -EIO : 0;
         }
     }
-    write_reply(server, in->unique, error, worker->data, error ? 0 : (size_t)done);
+    if (error)
+        write_reply(server, in->unique, error, NULL, 0);
+    else
+        write_parts(server, in->unique, reply, done);
+    for (uint32_t i = 0; i < reply->held; i++)
+        om_window_drop(table->windows, &reply->holds[i]);
     if (done >= LONG_READ && !error)
-        om_read_ahead(file->table, wanted->offset + done, done);
+        om_read_ahead(table, wanted->offset + done, done);
     om_openfiles_drop(&server->files, file);
     return 1;
 }
@@ -99,6 +170,7 @@ static void pass_on(struct om_server *server, const struct fuse_in_header *in, s
 {
     if (in->opcode == FUSE_INIT)
         atomic_store(&server->greeting, in->unique);
+    om_passthrough_asked(server, in, size);
     while (send(server->peer, in, size, MSG_NOSIGNAL) < 0) {
         if (errno != EINTR || atomic_load(&server->stopping)) {
             write_reply(server, in->unique, -EIO, NULL, 0);
@@ -115,9 +187,11 @@ static void handle(struct om_worker *worker, size_t size, int last)
     const struct fuse_lseek_in *sought = (const void *)(in + 1);
     struct om_server *server = worker->server;
 
-    if (in->opcode == FUSE_READ && size >= sizeof *in + sizeof *wanted && !last &&
-        answer(worker, in, wanted))
-        return;
+    if (in->opcode == FUSE_READ && size >= sizeof *in + sizeof *wanted && !last) {
+        om_follow(worker, in->pid, wanted->size < LONG_READ);
+        if (answer(worker, in, wanted))
+            return;
+    }
     if (in->opcode == FUSE_LSEEK && size >= sizeof *in + sizeof *sought &&
         answer_seek(server, in, sought))
         return;
@@ -225,6 +299,8 @@ void *om_replier_body(void *argument)
         if (size <= 0)
             return NULL;
         shrink_writes(server, (size_t)size);
+        if (size >= (ssize_t)sizeof(struct fuse_out_header))
+            om_passthrough_answered(server, (void *)server->reply, (size_t)size);
         ssize_t written = write(server->device, server->reply, (size_t)size);
         (void)written; /* as in write_reply */
     }

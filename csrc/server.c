@@ -139,13 +139,14 @@ struct om_server *om_server_start(int device, int peer, uint32_t threads, int st
     server->strict = strict;
     server->count = count;
     server->spare = SPARE;
-    server->parallel = threads > 1;
+    server->parallel = threads > 1 && sched_getaffinity(0, sizeof server->cpus, &server->cpus) == 0;
     server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->reply = room(OM_REPLY_ROOM);
     int failed = server->wake < 0 || !server->reply;
     for (uint32_t i = 0; i < count; i++) {
         struct om_worker *worker = &server->workers[i];
         worker->server = server;
+        worker->cpu = -1;
         worker->request = room(OM_REQUEST_ROOM);
         worker->data = room(OM_MAX_READ);
         failed |= !worker->request || !worker->data;

@@ -6,7 +6,9 @@
 #include "internal.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/uio.h>
 
 #define OM_MAX_READ (1u << 20)                /* bytes; the mount option max_read= says the same */
 #define OM_REQUEST_ROOM (64u << 10)           /* bytes; the largest: an ioctl, a batch of FORGETs */
@@ -18,7 +20,8 @@ struct om_file {
     uint64_t handle, node;
     const struct om_table *table;
     uint32_t holders;
-    uint32_t told; /* 1: its first fault has been reported */
+    uint32_t told;   /* 1: its first fault has been reported */
+    int32_t backing; /* passthrough.c: the kernel reads this backing file itself; 0: we answer */
 };
 
 #define OM_BUCKETS 64u
@@ -31,14 +34,25 @@ struct om_openfiles {
     struct om_unreadable unreadable[OM_UNREADABLE_MAX];
 };
 
+#define OM_PARTS_MAX 64u /* pieces of one reply; whatever is left then is copied */
+struct om_reply {
+    uint32_t count, held;
+    struct iovec parts[1 + OM_PARTS_MAX]; /* the first one is the header's */
+    struct om_hold holds[OM_PARTS_MAX];
+};
+
 struct om_worker {
     struct om_server *server;
     pthread_t thread;
     unsigned char *request, *data;
     struct om_faults faults;
-    int ended; /* joined */
+    struct om_reply reply;
+    uint32_t reader, streak; /* follow.c's: the task that sends short reads, how many it has sent */
+    int cpu;                 /* ... and the CPU that this thread is bound to; -1: none */
+    int ended;               /* joined */
 };
 
+#define OM_OPENING_MAX 64
 struct om_server {
     int device, peer, wake;
     int strict;
@@ -54,8 +68,11 @@ struct om_server {
     atomic_uint waiting; /* workers that wait for the turn, the watcher among them */
     atomic_uint_fast64_t numbered; /* requests that were begun */
     atomic_uint_fast64_t busy;     /* the request that the one with the turn is at; 0: none */
-    int crowded;  /* for so many more long reads another worker listens meanwhile */
-    int parallel; /* there is more than one CPU */
+    int crowded;        /* for so many more long reads another worker listens meanwhile */
+    int parallel;       /* there is more than one CPU */
+    cpu_set_t cpus;     /* that a thread may run on when it follows nobody */
+    atomic_int offered; /* passthrough.c's: the kernel offered it */
+    uint64_t opening[OM_OPENING_MAX]; /* ... and the `unique` of each OPEN in flight, 0: free */
     pthread_t replier;
     unsigned char *reply;
     uint32_t count; /* of `workers` */
@@ -91,6 +108,20 @@ int om_turn_keep(struct om_server *server, uint64_t busy);
 void om_turn_init(struct om_server *server);
 void om_turn_end(struct om_server *server); /* `stopping` is set: wakes those who wait */
 void om_turn_clear(struct om_server *server);
+
+/* follow.c. To be told of each read, before it is answered. */
+void om_follow(struct om_worker *worker, uint32_t pid, int is_short);
+
+/*
+ * passthrough.c. Requests on their way to the library, and its answers on their way back; what a
+ * descriptor is to the kernel, or 0 where it does not want it.
+ */
+struct fuse_in_header;
+struct fuse_out_header;
+void om_passthrough_asked(struct om_server *server, const struct fuse_in_header *in, size_t size);
+void om_passthrough_answered(struct om_server *server, struct fuse_out_header *out, size_t size);
+int32_t om_passthrough_open(struct om_server *server, int fd);
+void om_passthrough_close(struct om_server *server, int32_t backing);
 
 /* requests.c: the bodies of the threads. */
 void *om_worker_body(void *worker);

@@ -119,19 +119,41 @@ static uint64_t read_row(const struct om_table *table, const struct om_row *row,
     return bad;
 }
 
-/* As read_row, up to the next change in the mask: a page whose bit is clear is zeros, and not read.
+/* How much of size, inside a masked row, the mask treats alike; *given is 0 where it leaves it out.
  */
-static uint64_t read_masked(const struct om_table *table, const struct om_row *row, uint64_t offset,
-                            unsigned char *buf, uint64_t size, struct om_faults *faults)
+static uint64_t masked_alike(const struct om_table *table, const struct om_row *row,
+                             uint64_t offset, uint64_t size, int *given)
 {
     uint64_t at = row->mask + (offset - row->start);
     uint64_t page = at >> table->mask_shift;
     uint64_t last = (at + size - 1) >> table->mask_shift;
     uint64_t same = om_bits_same(table->mask, page, last + 1);
-    size = min_u64(size, ((page + same) << table->mask_shift) - at);
-    if (table->mask[page / 8] >> page % 8 & 1)
+    *given = table->mask[page / 8] >> page % 8 & 1;
+    return min_u64(size, ((page + same) << table->mask_shift) - at);
+}
+
+/* As read_row, as far as the mask says the same: a page that is left out is not even looked at. */
+static uint64_t read_masked(const struct om_table *table, const struct om_row *row, uint64_t offset,
+                            unsigned char *buf, uint64_t size, struct om_faults *faults)
+{
+    int given;
+    size = masked_alike(table, row, offset, size, &given);
+    if (given)
         return read_row(table, row, offset, buf, size, faults);
     memset(buf, 0, size);
+    return size;
+}
+
+uint64_t om_stretch(const struct om_table *table, uint64_t offset, uint64_t size,
+                    const struct om_row **row)
+{
+    const struct om_row *here = om_find_row(table, offset);
+    int given = 1;
+
+    size = min_u64(size, here->start + here->size - offset);
+    if (here->mask != OM_UNMASKED)
+        size = masked_alike(table, here, offset, size, &given);
+    *row = given ? here : NULL;
     return size;
 }
 

@@ -32,7 +32,7 @@ struct om_windows {
     uint64_t size, least; /* of a window: the largest, and what a read somewhere maps around it */
     uint64_t clock;
     uint32_t count;
-    int words;
+    int words, pinnable;
     struct window slots[];
 };
 
@@ -91,11 +91,21 @@ static void copy_words(unsigned char *to, const unsigned char *from, uint64_t si
     }
 }
 
+/* Reads one byte of each page, so that the page is there. */
+static void touch(const unsigned char *from, uint64_t size)
+{
+    const unsigned char *end = from + size;
+    for (const unsigned char *at = from; at < end; at += OM_PAGE - (uintptr_t)at % OM_PAGE)
+        (void)*(const volatile unsigned char *)at;
+}
+
 /* Not inlined: what a copy changes must not live in the frame that siglongjmp returns to. */
 __attribute__((noinline)) static void copy(unsigned char *to, const unsigned char *from,
                                            uint64_t size, int words)
 {
-    if (words)
+    if (!to)
+        touch(from, size);
+    else if (words)
         copy_words(to, from, size);
     else
         memcpy(to, from, size);
@@ -115,7 +125,10 @@ static int try_copy(struct guard *guard, unsigned char *to, const unsigned char 
     return 1;
 }
 
-/* Returns the bytes copied before the first page that could not be read. */
+/*
+ * Copies, or with `to` NULL only touches each page. Returns the bytes before the first page that
+ * could not be read.
+ */
 static uint64_t guarded_copy(const struct window *window, unsigned char *to,
                              const unsigned char *from, uint64_t size, int words)
 {
@@ -131,7 +144,8 @@ static uint64_t guarded_copy(const struct window *window, unsigned char *to,
 
 /* ---- the cache ---------------------------------------------------------------------------- */
 
-struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count, int words)
+struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count, int words,
+                                  int pinnable)
 {
     struct om_windows *windows = calloc(1, sizeof *windows + count * sizeof windows->slots[0]);
     if (!windows)
@@ -142,6 +156,7 @@ struct om_windows *om_windows_new(uint64_t size, uint64_t least, uint32_t count,
     windows->least = least;
     windows->count = count;
     windows->words = words;
+    windows->pinnable = pinnable;
     return windows;
 }
 
@@ -278,6 +293,34 @@ uint64_t om_window_copy(struct om_windows *windows, const struct om_row *row, ui
     part = guarded_copy(window, buf, window->map + (at - window->lo), part, windows->words);
     release(windows, window, &own);
     return part;
+}
+
+int om_windows_pinnable(const struct om_windows *windows)
+{
+    return windows && windows->pinnable;
+}
+
+uint64_t om_window_hold(struct om_windows *windows, const struct om_row *row, uint64_t at,
+                        uint64_t size, struct om_hold *hold)
+{
+    struct window own = {.map = NULL};
+    struct window *window = acquire(windows, row, at, size, &own);
+    if (window == &own)
+        release(windows, window, &own);
+    if (!window || window == &own)
+        return 0;
+    uint64_t part = size < window->hi - at ? size : window->hi - at;
+    hold->window = window;
+    hold->from = window->map + (at - window->lo);
+    part = guarded_copy(window, NULL, hold->from, part, 0);
+    if (part == 0)
+        release(windows, window, &own);
+    return part;
+}
+
+void om_window_drop(struct om_windows *windows, const struct om_hold *hold)
+{
+    release(windows, hold->window, NULL);
 }
 
 void om_window_ahead(struct om_windows *windows, const struct om_row *row, uint64_t at,

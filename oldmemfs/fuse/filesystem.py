@@ -236,10 +236,11 @@ class Filesystem(pyfuse3.Operations):
             opened = Open(view.name, plan, plan.table)
         handle = self._next_handle
         self._next_handle += 1
-        if self._server:
-            self._server.open(handle, inode, opened.table)
-        self._open[handle] = opened
         direct = self._direct_io or opened.plan is None
+        if self._server:
+            backing = -1 if direct or opened.plan is None else opened.plan.backing()
+            self._server.open(handle, inode, opened.table, backing)
+        self._open[handle] = opened
         return pyfuse3.FileInfo(fh=handle, direct_io=direct, keep_cache=not direct)
 
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer

@@ -115,12 +115,15 @@ class Server:
         """An eventfd that is readable when there are new faults, or when serving has ended."""
         return int(lib.om_server_wake(self._server))
 
-    def open(self, handle: int, inode: int, table: Table) -> None:
+    def open(self, handle: int, inode: int, table: Table, backing: int) -> None:
         """Let C answer reads of the open file ``handle`` from ``table``, until ``close``.
+
+        ``backing`` is a descriptor of a regular file that has the same bytes, or -1. The kernel
+        reads that file itself where it can (FUSE passthrough, Linux 6.9).
 
         Raises ``OSError`` (ENOMEM).
         """
-        _check(lib.om_server_open(self._server, handle, inode, table.handle), "open")
+        _check(lib.om_server_open(self._server, handle, inode, table.handle, backing), "open")
         self._tables[handle] = table
 
     def close(self, handle: int) -> None:

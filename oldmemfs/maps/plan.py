@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from bisect import bisect_right
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ..ranges import Range, intersect
 from .layout import Fill, Layout
+from .memory import Access
 from .table import Kind, Row, Table
 
 if TYPE_CHECKING:
@@ -41,6 +44,23 @@ class Plan:
         self.memory = memory
         self.table = Table(_rows(layout, memory), layout.data, memory.windows, layout.mask)
         self.size = layout.size
+
+    def backing(self) -> int:
+        """The descriptor of the regular file whose bytes are just these, or -1.
+
+        True of an ELF core's `vmcore`: every byte at its own offset, nothing missing at the end.
+        """
+        runs = self.memory.runs
+        extents = [(e.offset, e.at, e.size, e.fill) for e in self.layout.extents]
+        if not runs or extents != [(0, 0, self.size, Fill.MEMORY)]:
+            return -1
+        fd = runs[0].fd
+        whole = self.memory.ranges == [Range(0, self.size)]
+        same = all(r.fd == fd and r.offset == r.phys and r.access is not Access.ZERO for r in runs)
+        if not whole or not same:
+            return -1
+        state = os.fstat(fd)
+        return fd if stat.S_ISREG(state.st_mode) and state.st_size == self.size else -1
 
     def places(self, part: Range) -> Iterator[tuple[int | None, Range]]:
         """The physical address of each piece of ``part``, which is a range of file offsets.

@@ -82,10 +82,12 @@ class Windows:
         count: int = 8,
         words: bool | None = None,
         least: int = MIB // 16,
+        *,
+        pinnable: bool = False,
     ) -> None:
         if words is None:  # arm64 and others map memory outside their System RAM as Device
             words = platform.machine() not in ("x86_64", "i686", "i386")
-        made = lib.om_windows_new(size, min(size, least), count, words)
+        made = lib.om_windows_new(size, min(size, least), count, words, pinnable)
         if made == ffi.NULL:
             raise MemoryError
         self.handle = ffi.gc(made, lib.om_windows_free)

@@ -43,7 +43,9 @@ class TmpfsImage:
 
     def __init__(self, fd: int) -> None:
         self._data = _data(fd) if sys.maxsize > 16 * _GIB and is_tmpfs(os.fstat(fd).st_dev) else []
-        self.windows = Windows(_GIB, 16, words=False, least=_GIB) if self._data else None
+        self.windows = (
+            Windows(_GIB, 16, words=False, least=_GIB, pinnable=True) if self._data else None
+        )
 
     def mapped(self, runs: Iterable[Run]) -> list[Run]:
         """The same runs of this file, cut where its data begins and ends.

@@ -69,7 +69,7 @@ static void make_content(void)
     check(content != MAP_FAILED, "mmap");
     for (uint64_t i = 0; i < PART; i++)
         content[i] = (unsigned char)(i * 2654435761u >> 13);
-    windows = om_windows_new(MIB / 2, MIB / 16, 3, 0);
+    windows = om_windows_new(MIB / 2, MIB / 16, 3, 0, 1);
     check(windows != NULL, "om_windows_new");
 }
 

@@ -261,10 +261,10 @@ static void run(double seconds)
     greet();
     for (uint64_t i = 0; i < STEADY; i++) {
         tables[i] = make_table();
-        check(om_server_open(serve, i, 100 + i, &tables[i]->table) == 0, "om_server_open");
+        check(om_server_open(serve, i, 100 + i, &tables[i]->table, -1) == 0, "om_server_open");
     }
     steady = tables[0];
-    check(om_server_open(serve, 0, 0, &tables[0]->table) == -EEXIST, "a handle opened twice");
+    check(om_server_open(serve, 0, 0, &tables[0]->table, -1) == -EEXIST, "a handle opened twice");
     void *(*bodies[])(void *) = {checker, library, asker};
     for (int i = 0; i < 3; i++)
         check(pthread_create(&threads[i], NULL, bodies[i], NULL) == 0, "pthread_create");
@@ -279,7 +279,7 @@ static void run(double seconds)
             tables[i] = NULL;
         } else {
             tables[i] = make_table();
-            check(om_server_open(serve, i, 100 + i, &tables[i]->table) == 0, "om_server_open");
+            check(om_server_open(serve, i, 100 + i, &tables[i]->table, -1) == 0, "om_server_open");
         }
         met += collect(serve);
     } while (clock_now() < until);
