@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * follow.c: the thread that answers short reads runs where their reader runs.
  *

@@ -55,10 +55,8 @@ int om_server_open(struct om_server *server, uint64_t handle, uint64_t node,
     if (!taken)
         *place = file;
     pthread_mutex_unlock(&files->lock);
-    if (taken) {
-        om_passthrough_close(server, file->backing);
+    if (taken)
         free(file);
-    }
     return taken ? -EEXIST : 0;
 }
 
@@ -74,8 +72,6 @@ void om_server_close(struct om_server *server, uint64_t handle)
             pthread_cond_wait(&files->dropped, &files->lock);
     }
     pthread_mutex_unlock(&files->lock);
-    if (file)
-        om_passthrough_close(server, file->backing);
     free(file);
 }
 

@@ -1,10 +1,13 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * passthrough.c: a file that is another file, byte for byte, is read by the kernel itself.
  *
  * Since Linux 6.9 a FUSE server may name a backing file in its answer to OPEN (FOPEN_PASSTHROUGH):
  * reads and mmap(2) then go straight to that file. The library does not know of this, so its
  * answers are completed on their way: INIT asks for the feature where the kernel offers it, OPEN
- * names the backing file. Where the kernel refuses, reads are answered as ever.
+ * names the backing file. Where the kernel refuses, reads are answered as ever. All who open a file
+ * at the same time must name the same backing file by the same number, or open(2) fails with EIO:
+ * a descriptor is registered once, until the device is closed.
  *
  * Source: include/uapi/linux/fuse.h since 6.9 (protocol 7.40).
  */
@@ -28,7 +31,6 @@ struct backing_map {
     uint64_t padding;
 };
 #define BACKING_OPEN _IOW(229, 1, struct backing_map)
-#define BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 struct init_in { /* struct fuse_init_in since 7.36 */
     uint32_t major, minor, max_readahead, flags, flags2;
@@ -108,14 +110,24 @@ void om_passthrough_answered(struct om_server *server, struct fuse_out_header *o
 int32_t om_passthrough_open(struct om_server *server, int fd)
 {
     struct backing_map map = {.fd = fd};
-    int id =
-        atomic_load(&server->offered) && fd >= 0 ? ioctl(server->device, BACKING_OPEN, &map) : 0;
-    return id > 0 ? id : 0;
-}
+    int id = 0, free = -1;
 
-void om_passthrough_close(struct om_server *server, int32_t backing)
-{
-    uint32_t id = (uint32_t)backing;
-    if (backing > 0)
-        ioctl(server->device, BACKING_CLOSE, &id);
+    if (fd < 0 || !atomic_load(&server->offered))
+        return 0;
+    pthread_mutex_lock(&server->files.lock);
+    for (int i = 0; i < OM_BACKINGS_MAX && id == 0; i++) {
+        if (server->backings[i].id == 0)
+            free = i;
+        else if (server->backings[i].fd == fd)
+            id = server->backings[i].id;
+    }
+    if (id == 0 && free >= 0) {
+        id = ioctl(server->device, BACKING_OPEN, &map);
+        if (id > 0) {
+            server->backings[free].fd = fd;
+            server->backings[free].id = id;
+        }
+    }
+    pthread_mutex_unlock(&server->files.lock);
+    return id > 0 ? id : 0;
 }

@@ -53,6 +53,7 @@ struct om_worker {
 };
 
 #define OM_OPENING_MAX 64
+#define OM_BACKINGS_MAX 8 /* backing files; there is one, the core */
 struct om_server {
     int device, peer, wake;
     int strict;
@@ -73,6 +74,9 @@ struct om_server {
     cpu_set_t cpus;     /* that a thread may run on when it follows nobody */
     atomic_int offered; /* passthrough.c's: the kernel offered it */
     uint64_t opening[OM_OPENING_MAX]; /* ... and the `unique` of each OPEN in flight, 0: free */
+    struct {
+        int fd, id;
+    } backings[OM_BACKINGS_MAX]; /* ... and those that are registered; id 0: free */
     pthread_t replier;
     unsigned char *reply;
     uint32_t count; /* of `workers` */
@@ -121,7 +125,6 @@ struct fuse_out_header;
 void om_passthrough_asked(struct om_server *server, const struct fuse_in_header *in, size_t size);
 void om_passthrough_answered(struct om_server *server, struct fuse_out_header *out, size_t size);
 int32_t om_passthrough_open(struct om_server *server, int fd);
-void om_passthrough_close(struct om_server *server, int32_t backing);
 
 /* requests.c: the bodies of the threads. */
 void *om_worker_body(void *worker);

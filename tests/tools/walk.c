@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT */
 /*
  * walk.c: many short reads of one file, as debuggers do them; the benchmark's fastest reader.
  *
