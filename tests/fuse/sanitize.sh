@@ -15,7 +15,8 @@ for sanitizer in thread address,undefined; do
     "$compiler" -std=gnu11 -O1 -g -Wall -Wextra -Werror "-fsanitize=$sanitizer" \
         -fno-sanitize-recover=all -I "$here/../../csrc" -o "$work/stress" "$here/server_stress.c" \
         "$here"/../../csrc/openfiles.c "$here"/../../csrc/requests.c "$here"/../../csrc/server.c \
-        "$here"/../../csrc/turn.c "$here"/../../csrc/table.c "$here"/../../csrc/seek.c \
+        "$here"/../../csrc/turn.c "$here"/../../csrc/follow.c \
+        "$here"/../../csrc/passthrough.c "$here"/../../csrc/table.c "$here"/../../csrc/seek.c \
         "$here"/../../csrc/bitmap.c "$here"/../../csrc/window.c -lpthread
     echo "$sanitizer:"
     # shellcheck disable=SC2086 # a list of words is meant
