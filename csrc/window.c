@@ -268,15 +268,20 @@ static struct window *acquire(struct om_windows *windows, const struct om_row *r
     return found;
 }
 
-static void release(struct om_windows *windows, struct window *window, struct window *own)
+/* Gives back a window of the cache. */
+static void put_back(struct om_windows *windows, struct window *window)
 {
-    if (window == own) {
-        unmap(own);
-        return;
-    }
     pthread_mutex_lock(&windows->lock);
     window->users--;
     pthread_mutex_unlock(&windows->lock);
+}
+
+static void release(struct om_windows *windows, struct window *window, struct window *own)
+{
+    if (window == own)
+        unmap(own);
+    else
+        put_back(windows, window);
 }
 
 uint64_t om_window_copy(struct om_windows *windows, const struct om_row *row, uint64_t at,
@@ -320,7 +325,7 @@ uint64_t om_window_hold(struct om_windows *windows, const struct om_row *row, ui
 
 void om_window_drop(struct om_windows *windows, const struct om_hold *hold)
 {
-    release(windows, hold->window, NULL);
+    put_back(windows, hold->window);
 }
 
 void om_window_ahead(struct om_windows *windows, const struct om_row *row, uint64_t at,
