@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oldmemfs.errors import FormatError, OldmemError
+from oldmemfs.errors import FormatError, OldmemError, ShortageError
 from oldmemfs.host import meminfo
 from oldmemfs.maps.layout import Layout
 from oldmemfs.maps.memory import Memory, Run
@@ -172,8 +172,35 @@ def test_masked_pages_must_have_bits() -> None:
 
 
 def test_more_memory_than_there_is() -> None:
-    with pytest.raises(FormatError, match="more than any machine has"):
+    with pytest.raises(FormatError, match="0x400000001000 bytes of memory: more than any machine"):
         PageMask([Range(0, MAX_PAGES + 1)], 12)
+    with pytest.raises(ShortageError, match="takes 2048 MiB and 0 MiB are left here"):
+        PageMask([Range(0, MAX_PAGES)], 12, 0)
+
+
+def test_restore_of_every_stretch() -> None:
+    """Any first and last bit of forty: those between are set again, and no other."""
+    for start in range(40):
+        for end in range(start, 41):
+            kept = PageMask([Range(0, 48)], 12)
+            kept.clear(Range(0, 48))
+            assert kept.restore(Range(start, end)) == ([Range(start, end)] if end > start else [])
+            assert [p for p in range(48) if p in kept] == list(range(start, end))
+
+
+def test_counts_of_a_part() -> None:
+    """A large mask in two pieces, with a hole in the bits: counted whole and by parts."""
+    kept = PageMask([Range(0, 1 << 20), Range(1 << 21, 3 << 20)], 12)
+    kept.clear(Range(1000, 2000))
+    assert kept.count() == (1 << 21) - 1000
+    assert kept.count(Range(0, 0)) == 0
+    assert kept.count(Range(1500, 2500)) == 500
+    assert kept.count(Range((1 << 20) - 5, (1 << 21) + 7)) == 12
+    assert kept.count(Range(1 << 21, 3 << 20)) == 1 << 20
+
+
+def test_blocks_that_touch_are_one() -> None:
+    assert list(PageMask([Range(7, 8), Range(9, 10)], 12).blocks(Range(0, 99), 8)) == [Range(0, 16)]
 
 
 def test_the_bits_must_fit_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,11 +208,14 @@ def test_the_bits_must_fit_into_what_is_left(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("oldmemfs.host.meminfo.read_text", lambda _: "MemAvailable:    3072 kB\n")
     spare = meminfo.available()
     assert PageMask([Range(0, 3 << 23)], 12, spare).pages == 3 << 23
-    with pytest.raises(OldmemError, match="takes 4 MiB and 3 MiB are left here"):
+    with pytest.raises(OldmemError, match="takes 4 MiB and 3 MiB are left here: give the"):
         PageMask([Range(0, 4 << 23)], 12, spare)
 
 
 def test_partial_pages_count() -> None:
     assert pages_of([Range(0x1000, 0x9FC00), Range(0x100000, 0x100001)], 12) == [
         Range(1, 0xA0), Range(0x100, 0x101),
+    ]  # fmt: skip
+    assert pages_of([Range(0xFFF, 0x2000), Range(0x4000, 0x5000)], 12) == [
+        Range(0, 2), Range(4, 5),
     ]  # fmt: skip
