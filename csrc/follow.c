@@ -3,9 +3,10 @@
  * follow.c: the thread that answers short reads runs where their reader runs.
  *
  * A short read costs two wake-ups, the server's and the reader's. Across two CPUs each of them
- * waits for an idle CPU to come back (30 microseconds in a virtual machine); on one CPU both are a
- * switch. So while one task alone sends short reads, its server thread is bound to the CPU that
- * the task last ran on. A long read, or a second reader, unbinds it: copies want both CPUs.
+ * waits for an idle CPU to come back (30 microseconds for both in a virtual machine); on one CPU
+ * both are a switch. So while one task alone sends short reads, its server thread is bound to the
+ * CPU that the task last ran on. A long read, or a second reader, unbinds it: copies want both
+ * CPUs.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
