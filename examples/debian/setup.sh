@@ -13,7 +13,7 @@ begin='# oldmemfs: begin (oldmemfs --setup-debian --remove takes these lines out
 end='# oldmemfs: end'
 
 usage() {
-    sed -n '2,/^set/{/^set/!s/^# *//p;}' setup.sh
+    sed -n '3,/^set/{/^set/!s/^# *//p;}' setup.sh
 }
 
 # Exit status 2: asked for something that does not exist; 1: this system lacks something.
